@@ -1,0 +1,1 @@
+"""How machines speak and agree: errors, units, values, wire, log."""

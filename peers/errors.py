@@ -1,0 +1,142 @@
+"""Every refusal a user can meet, with its code on the wire and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class PenstockError(Exception):
+    """The base of all errors of Penstock. `code` names it on the wire, `retryable` says if trying again can help,
+    `hint` says what would be right (may be empty)."""
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def code(self) -> str:
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class AlreadyExists(PenstockError):
+    """The name is taken."""
+
+
+class NotFound(PenstockError):
+    """No such queue, topic, group or job."""
+
+
+class InvalidArgument(PenstockError):
+    """An argument is missing, of a wrong type or out of range."""
+
+
+class QueueFull(PenstockError):
+    """The queue's max_messages or max_bytes is reached."""
+
+    retryable = True
+
+
+class TooLarge(PenstockError):
+    """A batch is larger than the daemon takes."""
+
+
+class LeaseLost(PenstockError):
+    """The lease has ended: the message was given back, and perhaps to somebody else."""
+
+
+class NotPrimary(PenstockError):
+    """This node is a replica; `endpoint` is where the primary listens, if that is known."""
+
+    retryable = True
+
+    def __init__(self, message: str, hint: str = "", endpoint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.endpoint = endpoint
+
+
+class NoQuorum(PenstockError):
+    """Fewer than a quorum of nodes are alive: nothing can be acknowledged."""
+
+    retryable = True
+
+
+class StorageFull(PenstockError):
+    """Disk or map are nearly full: publishing is refused, acks and deletes pass."""
+
+    retryable = True
+
+
+class SessionExpired(PenstockError):
+    """The session has ended (nothing was heard of it for too long) or never was."""
+
+
+class Unauthenticated(PenstockError):
+    """Who you are could not be established."""
+
+
+class PermissionDenied(PenstockError):
+    """Your role does not allow this."""
+
+
+class Timeout(PenstockError):
+    """The time that was given ran out first."""
+
+    retryable = True
+
+
+class ProtocolError(PenstockError):
+    """The bytes or their order are not the protocol of docs/protocol.md."""
+
+
+class JobFailed(PenstockError):
+    """The job ran and failed for good. `traceback` is its text, `rank` the MPI rank it failed on (None: unknown)."""
+
+    def __init__(self, message: str, hint: str = "", traceback: str = "", rank: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.traceback = traceback
+        self.rank = rank
+
+
+class JobCancelled(PenstockError):
+    """The job was cancelled before it ended."""
+
+
+class Closed(PenstockError):
+    """The client, or the daemon it spoke to, was closed."""
+
+    retryable = True
+
+
+ERRORS: dict[str, type[PenstockError]] = {
+    kind.__name__: kind
+    for kind in (
+        AlreadyExists, NotFound, InvalidArgument, QueueFull, TooLarge, LeaseLost, NotPrimary, NoQuorum, StorageFull,
+        SessionExpired, Unauthenticated, PermissionDenied, Timeout, ProtocolError, JobFailed, JobCancelled, Closed,
+    )
+}  # fmt: skip
+
+
+def to_body(error: PenstockError) -> dict[str, Any]:
+    """The body of an error reply."""
+    body: dict[str, Any] = {"message": error.message, "hint": error.hint, "retryable": error.retryable}
+    if isinstance(error, NotPrimary) and error.endpoint is not None:
+        body["endpoint"] = error.endpoint
+    return body
+
+
+def from_body(code: str, body: Mapping[str, Any]) -> PenstockError:
+    """The error that a reply of status `code` stands for."""
+    message, hint = str(body.get("message", code)), str(body.get("hint", ""))
+    kind = ERRORS.get(code)
+    if kind is None:
+        return ProtocolError(f"the daemon answered with an unknown code {code!r}: {message}", hint)
+    if kind is NotPrimary:
+        return NotPrimary(message, hint, body.get("endpoint"))
+    return kind(message, hint)

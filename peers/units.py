@@ -1,0 +1,47 @@
+"""Durations and sizes as people write them: "10s", "1h30m", "64MiB"."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import InvalidArgument
+
+UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+UNIT_BYTES = {
+    "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)")
+
+
+def duration_ms(value: float | str, what: str = "duration") -> int:
+    """Milliseconds of a number of seconds or of a text such as "10s", "5m", "1h30m", "7d". Never negative.
+
+    Raises InvalidArgument, which names `what`.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e12:
+        return round(value * 1000)
+    if isinstance(value, str) and _DURATION.fullmatch(value.replace(" ", "")):
+        return round(sum(float(n) * UNIT_MS[unit] for n, unit in _PART.findall(value)))
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value):
+        return round(float(value) * 1000)
+    raise InvalidArgument(
+        f"{what} is {value!r}, which is no duration", 'give seconds as a number, or a text such as "500ms", "10s", "1h30m", "7d"'
+    )
+
+
+def size_bytes(value: int | str, what: str = "size") -> int:
+    """Bytes of an integer or of a text such as "64MiB". Raises InvalidArgument, which names `what`."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str):
+        if match := _SIZE.fullmatch(value.strip()):
+            return round(float(match[1]) * UNIT_BYTES[match[2]])
+        if value.isdecimal():
+            return int(value)
+    raise InvalidArgument(
+        f"{what} is {value!r}, which is no size", 'give bytes as an integer, or a text such as "64MiB" or "1GB"'
+    )
