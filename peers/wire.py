@@ -1,0 +1,155 @@
+"""Frames of the client protocol (docs/protocol.md), to values and back. Nothing here trusts what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+
+from .errors import PenstockError, ProtocolError, to_body
+
+MAGIC = b"PS1"
+VERSION = 1
+
+Headers = list[dict[str, Any] | None] | None
+
+
+class Request(NamedTuple):
+    """What a client asks for; `payload` is as it came, unchecked."""
+
+    op: str
+    sequence: int
+    args: dict[str, Any]
+    payload: bytes | None
+
+
+class Reply(NamedTuple):
+    """What the daemon answers: `status` is "ok" or an error code."""
+
+    sequence: int
+    status: str
+    body: dict[str, Any]
+    payload: bytes | None
+
+
+def request(op: str, sequence: int, args: Mapping[str, Any], payload: bytes | None = None) -> list[bytes]:
+    """The frames of one request."""
+    header = msgpack.packb((op, sequence, args))
+    return [MAGIC, header] if payload is None else [MAGIC, header, payload]
+
+
+def reply(sequence: int, status: str, body: Mapping[str, Any], payload: bytes | None = None) -> list[bytes]:
+    """The frames of one reply."""
+    header = msgpack.packb((sequence, status, body))
+    return [MAGIC, header] if payload is None else [MAGIC, header, payload]
+
+
+def refusal(sequence: int, error: PenstockError) -> list[bytes]:
+    """The frames that carry an error."""
+    return reply(sequence, error.code, to_body(error))
+
+
+def parse_request(frames: Sequence[bytes]) -> Request:
+    """One request out of its frames. Raises ProtocolError, which says which frame is wrong and how."""
+    (op, sequence, args), payload = _parse(frames, "[op, sequence, args]")
+    if type(op) is not str or type(args) is not dict or not _is_sequence(sequence):
+        raise ProtocolError("a request header must be msgpack [op: text, sequence: integer, args: map]")
+    return Request(op, sequence, args, payload)
+
+
+def parse_reply(frames: Sequence[bytes]) -> Reply:
+    """One reply out of its frames. Raises ProtocolError."""
+    (sequence, status, body), payload = _parse(frames, "[sequence, status, body]")
+    if type(status) is not str or type(body) is not dict or not _is_sequence(sequence):
+        raise ProtocolError("a reply header must be msgpack [sequence: integer, status: text, body: map]")
+    return Reply(sequence, status, body, payload)
+
+
+def _is_sequence(value: object) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def _parse(frames: Sequence[bytes], shape: str) -> tuple[tuple[Any, Any, Any], bytes | None]:
+    if len(frames) not in (2, 3):
+        raise ProtocolError(f"a message has 2 or 3 frames, this one {len(frames)}", 'send "PS1", header, payload?')
+    if frames[0] != MAGIC:
+        raise ProtocolError(f"the first frame is {bytes(frames[0][:8])!r}, not {MAGIC!r}", "this is no Penstock client?")
+    try:
+        header = msgpack.unpackb(frames[1], use_list=False)
+    except Exception as fault:  # msgpack raises a dozen kinds; all of them are the sender's fault
+        raise ProtocolError(f"the header is not msgpack: {type(fault).__name__}", f"send {shape}") from fault
+    if type(header) is not tuple or len(header) != 3:
+        raise ProtocolError(f"a header must be msgpack {shape}")
+    return header, frames[2] if len(frames) == 3 else None
+
+
+# -- payloads: msgpack [bodies, headers] ------------------------------------------------------------------------------
+
+
+def pack_payload(bodies: Sequence[bytes], headers: Headers = None) -> bytes:
+    """The payload frame for these bodies."""
+    packed: bytes = msgpack.packb((bodies, headers))
+    return packed
+
+
+def unpack_payload(payload: bytes) -> tuple[list[bytes], Headers]:
+    """Bodies and headers of a payload. Raises ProtocolError if it has another shape."""
+    try:
+        value = msgpack.unpackb(payload)
+    except Exception as fault:  # as in _parse: whatever msgpack raises, the bytes are at fault
+        raise ProtocolError(f"the payload is not msgpack: {type(fault).__name__}", "send [bodies, headers]") from fault
+    if type(value) is not list or len(value) != 2 or type(value[0]) is not list:
+        raise ProtocolError("a payload must be msgpack [bodies, headers]")
+    bodies, headers = value
+    if bodies and set(map(type, bodies)) != {bytes}:
+        raise ProtocolError("each body of a payload must be bin (bytes)")
+    if headers is not None:
+        _check_headers(headers, len(bodies))
+    return bodies, headers
+
+
+def _check_headers(headers: object, count: int) -> None:
+    if type(headers) is not list or len(headers) != count:
+        raise ProtocolError("the headers of a payload must be nil or a list as long as the bodies")
+    for header in headers:
+        if header is not None and (type(header) is not dict or any(type(key) is not str for key in header)):
+            raise ProtocolError("each header of a payload must be nil or a map with text keys")
+
+
+class Part(NamedTuple):
+    """Messages `start` to `end` of a payload. `plain`: it has no headers. `extra`: headers to add to each of them."""
+
+    payload: bytes
+    start: int
+    end: int
+    count: int
+    plain: bool
+    extra: dict[str, Any] | None = None
+
+
+def join_payload(parts: Sequence[Part]) -> bytes:
+    """One payload with the messages of all parts: handed on as it is, spliced, or, if a batch was cut, packed anew."""
+    if len(parts) == 1 and parts[0].extra is None and parts[0].end - parts[0].start == parts[0].count:
+        return parts[0].payload
+    if all(part.plain and part.end - part.start == part.count and part.payload[0] == 0x92 for part in parts):
+        return _splice(parts)
+    bodies: list[bytes] = []
+    headers: list[dict[str, Any] | None] = []
+    for part in parts:
+        some, theirs = unpack_payload(part.payload)
+        bodies += some[part.start : part.end]
+        cut = theirs[part.start : part.end] if theirs is not None else [None] * (part.end - part.start)
+        headers += [{**(h or {}), **part.extra} for h in cut] if part.extra else cut
+    return pack_payload(bodies, headers if any(headers) else None)
+
+
+def _splice(parts: Sequence[Part]) -> bytes:
+    # Small batches that go to one consumer: their packed bodies are copied side by side, without unpacking them.
+    total = sum(part.count for part in parts)
+    chunks = [b"\x92\xdd" + total.to_bytes(4, "big")]
+    for part in parts:
+        lead = part.payload[1]
+        chunks.append(part.payload[2 if lead < 0xA0 else 4 if lead == 0xDC else 6 : -1])
+    chunks.append(b"\xc0")
+    return b"".join(chunks)
