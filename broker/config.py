@@ -1,0 +1,315 @@
+"""What daemon.toml may say. Everything else is refused at start, with the key and what would be right."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..peers.errors import InvalidArgument
+from ..peers.units import duration_ms, size_bytes
+
+IPC_PATH_MAX = 107  # bytes; the kernel cuts longer socket paths, and then nobody finds the socket
+Reader = Callable[[Any, str], Any]
+Section = TypeVar("Section")
+
+
+def _refuse(key: str, value: object, right: str) -> InvalidArgument:
+    return InvalidArgument(f"{key} is {value!r}", right)
+
+
+def _integer(low: int, high: int) -> Reader:
+    def read(value: Any, key: str) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise _refuse(key, value, f"give an integer from {low} to {high}")
+        return value
+
+    return read
+
+
+def _one_of(*choices: str) -> Reader:
+    def read(value: Any, key: str) -> str:
+        if value not in choices:
+            raise _refuse(key, value, "give one of " + ", ".join(f'"{choice}"' for choice in choices))
+        return str(value)
+
+    return read
+
+
+def _text(value: Any, key: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _refuse(key, value, "give a text that is not empty")
+    return value
+
+
+def _flag(value: Any, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise _refuse(key, value, "give true or false")
+    return value
+
+
+def _texts(value: Any, key: str) -> tuple[str, ...]:
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list) or not all(isinstance(item, str) and item.strip() for item in items):
+        raise _refuse(key, value, "give a text or a list of texts")
+    return tuple(items)
+
+
+def _size(low: int) -> Reader:
+    def read(value: Any, key: str) -> int:
+        size = size_bytes(value, key)
+        if size < low:
+            raise _refuse(key, value, f"give at least {low} bytes")
+        return size
+
+    return read
+
+
+def _duration(low_ms: int) -> Reader:
+    def read(value: Any, key: str) -> int:
+        length_ms = duration_ms(value, key)
+        if length_ms < low_ms:
+            raise _refuse(key, value, f"give at least {low_ms} ms")
+        return length_ms
+
+    return read
+
+
+def _endpoints(value: Any, key: str) -> tuple[str, ...]:
+    endpoints = _texts(value, key)
+    if not endpoints:
+        raise _refuse(key, value, 'give at least one endpoint, such as "tcp://127.0.0.1:7470"')
+    for endpoint in endpoints:
+        _check_endpoint(endpoint, key)
+    return endpoints
+
+
+def _check_endpoint(endpoint: str, key: str) -> None:
+    scheme, _, rest = endpoint.partition("://")
+    if scheme == "ipc" and rest:
+        if len(rest.encode()) > IPC_PATH_MAX:
+            raise _refuse(key, endpoint, f"the path of an ipc socket has at most {IPC_PATH_MAX} bytes")
+        return
+    host, _, port = rest.rpartition(":")
+    if scheme == "tcp" and host and (port == "*" or (port.isdecimal() and int(port) < 65536)):
+        return
+    raise _refuse(key, endpoint, 'give "tcp://HOST:PORT" (PORT may be *: any free one) or "ipc://PATH"')
+
+
+def reachable(endpoint: str) -> bool:
+    """Can another machine reach this endpoint? A host name counts as reachable, unless it is localhost."""
+    if not endpoint.startswith("tcp://"):
+        return False
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def _key(default: Any, read: Reader, key: str = "", reloadable: bool = False) -> Any:
+    """A field that daemon.toml sets by `key` (default: the field's name); `reloadable`: SIGHUP may change it."""
+    return field(default=default, metadata={"read": read, "key": key, "reloadable": reloadable})
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    id: int = _key(1, _integer(1, 2**31))
+    data: str = _key("./penstock-data", _text)
+    listen: tuple[str, ...] = _key(("tcp://127.0.0.1:7470",), _endpoints)
+    log_level: str = _key("info", _one_of("debug", "info", "warning", "error"), reloadable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    name: str = _key("penstock", _text)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    map_size_bytes: int = _key(64 * 2**30, _size(2**20), "map_size")
+    max_message_bytes: int = _key(64 * 2**20, _size(2**10), "max_message")
+    durability: str = _key("fsync", _one_of("fsync", "interval"))
+    interval_ms: int = _key(20, _duration(1), "interval")
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    curve: bool = _key(False, _flag)
+    auth: bool = _key(False, _flag)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_batch: int = _key(100_000, _integer(1, 10**6), reloadable=True)  # messages of one append
+    window: int = _key(128, _integer(1, 10**4), reloadable=True)  # requests without a reply, per session
+    session_timeout_ms: int = _key(60_000, _duration(1_000), "session_timeout", reloadable=True)
+    parked: int = _key(64, _integer(1, 10**4), reloadable=True)  # waiting requests per session
+    in_flight_max: int = _key(200_000, _integer(1, 10**7), reloadable=True)  # leased messages per group
+    lease_max_ms: int = _key(12 * 3_600_000, _duration(1_000), "lease_max", reloadable=True)
+    heard_max: int = _key(1024, _integer(1, 10**6), reloadable=True)  # requests of one turn
+    heard_bytes: int = _key(8 * 2**20, _size(2**16), reloadable=True)
+    cache_bytes: int = _key(32 * 2**20, _size(0), reloadable=True)
+    checkpoint_entries: int = _key(8192, _integer(1, 10**7), reloadable=True)
+    checkpoint_bytes: int = _key(64 * 2**20, _size(2**16), reloadable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One pool for the daemon to start. queue None: the queue that its tasks name."""
+
+    queue: str | None = _key(None, _text)
+    tasks: tuple[str, ...] = _key((), _texts)
+    ranks: int = _key(2, _integer(1, 10**5))
+    launcher: str = _key("", _text)
+    mpi: str = _key("auto", _text)
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    pools: tuple[Pool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    node: Node = Node()
+    cluster: Cluster = Cluster()
+    storage: Storage = Storage()
+    security: Security = Security()
+    limits: Limits = Limits()
+    compute: Compute = Compute()
+
+
+def load(path: str | Path) -> Config:
+    """The configuration in the file `path`. Raises InvalidArgument, which names file, key and what would be right."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise InvalidArgument(
+            f"cannot read the configuration {path}: {reason}", "give the path of a daemon.toml with --config"
+        ) from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Config:
+    """The configuration that `text` says; `source` names it in errors. Raises InvalidArgument."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidArgument(
+            f"{source}: no TOML: {error}", "see the daemon.toml of the project for an example"
+        ) from error
+    try:
+        return _config(tables)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{source}: {error.message}", error.hint) from error
+
+
+def override(config: Config, data: str | None = None, listen: tuple[str, ...] = ()) -> Config:
+    """`config` with what the command line or the environment says instead. Raises InvalidArgument."""
+    node = config.node
+    if data is not None:
+        node = replace(node, data=_text(data, "data"))
+    if listen:
+        node = replace(node, listen=_endpoints(list(listen), "listen"))
+    config = replace(config, node=node)
+    _check(config)
+    return config
+
+
+def reloadable(old: Config, new: Config) -> tuple[list[str], list[str]]:
+    """What SIGHUP finds changed: (keys that can be applied at once, keys that need a restart)."""
+    applied: list[str] = []
+    restart: list[str] = []
+    for section in dataclasses.fields(Config):
+        before, after = getattr(old, section.name), getattr(new, section.name)
+        for item in dataclasses.fields(before):
+            if getattr(before, item.name) != getattr(after, item.name):
+                keys = applied if item.metadata.get("reloadable") else restart
+                keys.append(f"{section.name}.{item.metadata.get('key') or item.name}")
+    return applied, restart
+
+
+def _config(tables: Mapping[str, Any]) -> Config:
+    sections = [section.name for section in dataclasses.fields(Config)]
+    for name, table in tables.items():
+        if name not in sections:
+            raise _unknown(name, sections, "")
+        if not isinstance(table, dict):
+            raise _refuse(name, table, f"write [{name}] and its keys below it")
+    if "peer" in tables.get("cluster", {}):
+        raise InvalidArgument("cluster.peer: this version runs a cluster of one", "leave [[cluster.peer]] out")
+    config = Config(
+        node=_section(Node(), "node", tables.get("node", {})),
+        cluster=_section(Cluster(), "cluster", tables.get("cluster", {})),
+        storage=_section(Storage(), "storage", tables.get("storage", {})),
+        security=_section(Security(), "security", tables.get("security", {})),
+        limits=_section(Limits(), "limits", tables.get("limits", {})),
+        compute=_compute(tables.get("compute", {})),
+    )
+    _check(config)
+    return config
+
+
+def _section(defaults: Section, name: str, table: Mapping[str, Any]) -> Section:
+    fields = {item.metadata["key"] or item.name: item for item in dataclasses.fields(defaults)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in fields:
+            raise _unknown(key, list(fields), name)
+        values[fields[key].name] = fields[key].metadata["read"](value, f"{name}.{key}")
+    return replace(defaults, **values)  # type: ignore[type-var]
+
+
+def _unknown(key: str, known: list[str], section: str) -> InvalidArgument:
+    path = f"{section}.{key}" if section else f"[{key}]"
+    close = difflib.get_close_matches(key, known, 1)
+    right = f"did you mean {close[0]}?" if close else "known are " + ", ".join(known)
+    return InvalidArgument(f"{path}: unknown {'key' if section else 'section'}", right)
+
+
+def _compute(table: Mapping[str, Any]) -> Compute:
+    """[compute] is the first pool, if it has tasks, and gives the defaults of every [[compute.pool]]."""
+    more = table.get("pool", [])
+    if not isinstance(more, list) or not all(isinstance(item, dict) for item in more):
+        raise _refuse("compute.pool", more, "write [[compute.pool]] and its keys below it")
+    first = _section(Pool(), "compute", {key: value for key, value in table.items() if key != "pool"})
+    if first.queue is not None and not first.tasks:
+        raise InvalidArgument("compute.queue needs compute.tasks", "say which modules have the tasks of this queue")
+    pools = [first] if first.tasks else []
+    defaults = replace(first, queue=None, tasks=())
+    for number, item in enumerate(more, 1):
+        pool = _section(defaults, f"compute.pool (number {number})", item)
+        if not pool.tasks:
+            raise InvalidArgument(f"compute.pool (number {number}) has no tasks", 'give tasks = ["module", ...]')
+        pools.append(pool)
+    return Compute(tuple(pools))
+
+
+def _check(config: Config) -> None:
+    """Refuse what is right key by key but impossible together."""
+    for key in ("curve", "auth"):
+        if getattr(config.security, key):
+            raise InvalidArgument(
+                f"security.{key} is true, but this version has neither curve nor auth yet", "listen on loopback or ipc"
+            )
+    for endpoint in config.node.listen:
+        if reachable(endpoint):
+            raise InvalidArgument(
+                f"node.listen is {endpoint!r}: other machines can reach it, and security.curve and .auth are false",
+                'listen on loopback or ipc, such as "tcp://127.0.0.1:7470"',
+            )
+    if config.storage.max_message_bytes > config.storage.map_size_bytes:
+        raise InvalidArgument(
+            f"storage.max_message ({config.storage.max_message_bytes} bytes) is larger than storage.map_size "
+            f"({config.storage.map_size_bytes} bytes)",
+            "make the map larger or the messages smaller",
+        )
