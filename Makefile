@@ -1,0 +1,52 @@
+# Every target makes its own environment first: only Python >= 3.11 is needed. `make demo`, `make test`, `make check`.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+JOBS   ?= 2
+
+.PHONY: demo test check types lint floors bench sim soak clean
+
+demo: $(READY)
+	@$(BIN)/penstock demo forecast
+
+test: $(READY)
+	$(BIN)/pytest -q -n $(JOBS)
+
+check: lint types floors test
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+# mypy knows packages by their folder's name: the link gives the root the name it is installed under.
+types: $(READY)
+	@mkdir -p .view && ln -sfn .. .view/penstock
+	$(BIN)/mypy
+
+floors: $(READY)
+	$(BIN)/lint-imports --no-cache
+
+bench: $(READY)
+	@$(BIN)/penstock bench
+
+# The model and the log against a naive second model, much longer than in `make test`.
+sim: $(READY)
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(JOBS) tests/broker tests/peers
+
+# Real processes, killed at random moments.
+soak: $(READY)
+	PENSTOCK_ROUNDS=$${PENSTOCK_ROUNDS:-50} $(BIN)/pytest -q tests/faults
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON) ..." >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location -e ".[mpi,plot,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .view build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
