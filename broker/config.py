@@ -149,7 +149,6 @@ class Security:
 @dataclass(frozen=True, slots=True)
 class Limits:
     max_batch: int = _key(100_000, _integer(1, 10**6), reloadable=True)  # messages of one append
-    window: int = _key(128, _integer(1, 10**4), reloadable=True)  # requests without a reply, per session
     session_timeout_ms: int = _key(60_000, _duration(1_000), "session_timeout", reloadable=True)
     parked: int = _key(64, _integer(1, 10**4), reloadable=True)  # waiting requests per session
     in_flight_max: int = _key(200_000, _integer(1, 10**7), reloadable=True)  # leased messages per group

@@ -1,0 +1,174 @@
+"""daemon.toml: what is right is read, everything else is refused with the key and what would be right."""
+
+from pathlib import Path
+
+import pytest
+from penstock.broker.config import Config, Pool, load, override, parse, reachable, reloadable
+from penstock.peers.errors import InvalidArgument
+
+ROOT = Path(__file__).parents[2]
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(InvalidArgument) as caught:
+        parse(text, "some.toml")
+    return str(caught.value)
+
+
+def test_an_empty_file_gives_the_defaults() -> None:
+    assert parse("", "some.toml") == Config()
+
+
+def test_the_shipped_file_says_the_defaults_in_full() -> None:
+    assert load(ROOT / "daemon.toml") == Config()
+
+
+def test_the_shipped_file_names_every_key_with_its_default() -> None:
+    import dataclasses
+    import tomllib
+
+    tables = tomllib.loads((ROOT / "daemon.toml").read_text())
+    for section in dataclasses.fields(Config):
+        if section.name != "compute":
+            keys = {item.metadata["key"] or item.name for item in dataclasses.fields(getattr(Config(), section.name))}
+            assert set(tables[section.name]) == keys
+
+
+def test_sizes_and_durations_are_read_as_people_write_them() -> None:
+    config = parse(
+        '[storage]\nmap_size = "1GiB"\nmax_message = "2MB"\ndurability = "interval"\ninterval = "50ms"\n'
+        '[limits]\nsession_timeout = "2m"\nlease_max = 3600\n',
+        "some.toml",
+    )
+    assert config.storage.map_size_bytes == 2**30
+    assert config.storage.max_message_bytes == 2_000_000
+    assert config.storage.interval_ms == 50
+    assert config.limits.session_timeout_ms == 120_000
+    assert config.limits.lease_max_ms == 3_600_000
+
+
+def test_listen_takes_one_endpoint_or_a_list_of_them() -> None:
+    assert parse('[node]\nlisten = "ipc:///tmp/s"', "x").node.listen == ("ipc:///tmp/s",)
+    assert parse('[node]\nlisten = ["tcp://[::1]:*", "tcp://localhost:1"]', "x").node.listen == (
+        "tcp://[::1]:*",
+        "tcp://localhost:1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "right"),
+    [
+        ("[storage]\nmap_sise = 1", "storage.map_sise", "did you mean map_size?"),
+        ("[storge]", "[storge]", "did you mean storage?"),
+        ("[cluster]\nelection = 1", "cluster.election", "known are name"),
+        ("[node]\nid = 0", "node.id", "an integer from 1"),
+        ("[node]\nid = true", "node.id", "an integer from 1"),
+        ('[node]\nid = "1"', "node.id", "an integer from 1"),
+        ("[node]\ndata = 5", "node.data", "a text"),
+        ('[node]\ndata = " "', "node.data", "not empty"),
+        ('[node]\nlog_level = "loud"', "node.log_level", '"debug", "info", "warning", "error"'),
+        ("[node]\nlisten = []", "node.listen", "at least one endpoint"),
+        ("[node]\nlisten = [1]", "node.listen", "a text or a list of texts"),
+        ('[node]\nlisten = "127.0.0.1:7470"', "node.listen", "tcp://HOST:PORT"),
+        ('[node]\nlisten = "tcp://127.0.0.1"', "node.listen", "tcp://HOST:PORT"),
+        ('[node]\nlisten = "tcp://127.0.0.1:70000"', "node.listen", "tcp://HOST:PORT"),
+        ('[node]\nlisten = "inproc://x"', "node.listen", "ipc://PATH"),
+        (f'[node]\nlisten = "ipc:///{"x" * 120}"', "node.listen", "at most 107 bytes"),
+        ("node = 3", "node", "write [node]"),
+        ('[storage]\nmap_size = "64 quarts"', "storage.map_size", "64MiB"),
+        ("[storage]\nmap_size = 5", "storage.map_size", "at least"),
+        ('[storage]\ndurability = "never"', "storage.durability", '"fsync", "interval"'),
+        ('[storage]\ninterval = "soon"', "storage.interval", "500ms"),
+        ("[security]\nauth = 1", "security.auth", "true or false"),
+        ("[limits]\nparked = 1.5", "limits.parked", "an integer"),
+        ("[compute]\nranks = 0", "compute.ranks", "an integer from 1"),
+        ("[compute]\ntasks = 1", "compute.tasks", "a list of texts"),
+        ('[compute]\npool = "x"', "compute.pool", "[[compute.pool]]"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_its_key_and_what_would_be_right(text: str, key: str, right: str) -> None:
+    said = refusal(text)
+    assert said.startswith("some.toml: ")
+    assert key in said
+    assert right in said
+
+
+def test_text_that_is_no_toml_is_refused_with_its_line() -> None:
+    assert "line 2" in refusal("[node]\nid 1\n")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"nothing\.toml: No such file"):
+        load(tmp_path / "nothing.toml")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "d.toml"
+    path.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(InvalidArgument, match="UTF-8"):
+        load(path)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "*", "192.168.1.5", "[::]", "example.org", "eth0"])
+def test_an_address_that_others_can_reach_is_refused_without_curve_and_auth(host: str) -> None:
+    assert reachable(f"tcp://{host}:7470")
+    assert "listen on loopback or ipc" in refusal(f'[node]\nlisten = "tcp://{host}:7470"')
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://127.0.0.1:1", "tcp://127.8.8.8:1", "tcp://localhost:1", "tcp://[::1]:1", "ipc://s"]
+)
+def test_loopback_and_ipc_are_not_reachable(endpoint: str) -> None:
+    assert not reachable(endpoint)
+
+
+@pytest.mark.parametrize("key", ["curve", "auth"])
+def test_security_that_this_version_lacks_is_refused_rather_than_ignored(key: str) -> None:
+    assert f"security.{key} is true" in refusal(f"[security]\n{key} = true")
+
+
+def test_peers_are_refused_since_this_version_runs_a_cluster_of_one() -> None:
+    assert "cluster of one" in refusal("[[cluster.peer]]\nid = 2")
+
+
+def test_a_message_larger_than_the_map_is_impossible() -> None:
+    assert "storage.max_message" in refusal('[storage]\nmap_size = "16MiB"')
+
+
+def test_compute_with_tasks_is_a_pool_and_gives_the_defaults_of_more_pools() -> None:
+    config = parse(
+        '[compute]\nranks = 3\nqueue = "a"\ntasks = ["one", "two"]\n[[compute.pool]]\ntasks = "three"\n'
+        '[[compute.pool]]\nranks = 5\nqueue = "b"\ntasks = ["four"]\n',
+        "x",
+    )
+    assert config.compute.pools == (
+        Pool(queue="a", tasks=("one", "two"), ranks=3),
+        Pool(queue=None, tasks=("three",), ranks=3),
+        Pool(queue="b", tasks=("four",), ranks=5),
+    )
+
+
+def test_compute_without_tasks_starts_nothing() -> None:
+    assert parse("[compute]\nranks = 3", "x").compute.pools == ()
+
+
+def test_a_pool_without_tasks_is_refused() -> None:
+    assert "number 1" in refusal("[[compute.pool]]\nranks = 3")
+    assert "compute.queue needs compute.tasks" in refusal('[compute]\nqueue = "a"')
+
+
+def test_the_command_line_wins_and_is_checked_as_the_file_is() -> None:
+    config = override(Config(), data="/elsewhere", listen=("ipc:///tmp/a",))
+    assert (config.node.data, config.node.listen) == ("/elsewhere", ("ipc:///tmp/a",))
+    assert override(config) == config
+    with pytest.raises(InvalidArgument, match="loopback"):
+        override(Config(), listen=("tcp://0.0.0.0:1",))
+
+
+def test_reloading_tells_what_applies_at_once_from_what_needs_a_restart() -> None:
+    old = parse("", "x")
+    new = parse('[node]\nlog_level = "debug"\nid = 2\n[limits]\nheard_max = 7\n[storage]\ninterval = "9ms"', "x")
+    assert reloadable(old, old) == ([], [])
+    applied, restart = reloadable(old, new)
+    assert set(applied) == {"node.log_level", "limits.heard_max"}
+    assert set(restart) == {"node.id", "storage.interval"}
