@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from penstock.broker.config import Config, Pool, load, override, parse, reachable, reloadable
 from penstock.peers.errors import InvalidArgument
 
