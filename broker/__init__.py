@@ -1,0 +1,1 @@
+"""What one node keeps and decides: config, model, store, node, daemon."""

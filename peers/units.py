@@ -29,7 +29,8 @@ def duration_ms(value: float | str, what: str = "duration") -> int:
     if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value):
         return round(float(value) * 1000)
     raise InvalidArgument(
-        f"{what} is {value!r}, which is no duration", 'give seconds as a number, or a text such as "500ms", "10s", "1h30m", "7d"'
+        f"{what} is {value!r}, which is no duration",
+        'give seconds as a number, or a text such as "500ms", "10s", "1h30m", "7d"',
     )
 
 

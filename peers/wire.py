@@ -74,7 +74,9 @@ def _parse(frames: Sequence[bytes], shape: str) -> tuple[tuple[Any, Any, Any], b
     if len(frames) not in (2, 3):
         raise ProtocolError(f"a message has 2 or 3 frames, this one {len(frames)}", 'send "PS1", header, payload?')
     if frames[0] != MAGIC:
-        raise ProtocolError(f"the first frame is {bytes(frames[0][:8])!r}, not {MAGIC!r}", "this is no Penstock client?")
+        raise ProtocolError(
+            f"the first frame is {bytes(frames[0][:8])!r}, not {MAGIC!r}", "this is no Penstock client?"
+        )
     try:
         header = msgpack.unpackb(frames[1], use_list=False)
     except Exception as fault:  # msgpack raises a dozen kinds; all of them are the sender's fault
@@ -123,7 +125,7 @@ class Part(NamedTuple):
     payload: bytes
     start: int
     end: int
-    count: int
+    count: int  # type: ignore[assignment]
     plain: bool
     extra: dict[str, Any] | None = None
 
@@ -132,7 +134,7 @@ def join_payload(parts: Sequence[Part]) -> bytes:
     """One payload with the messages of all parts: handed on as it is, spliced, or, if a batch was cut, packed anew."""
     if len(parts) == 1 and parts[0].extra is None and parts[0].end - parts[0].start == parts[0].count:
         return parts[0].payload
-    if all(part.plain and part.end - part.start == part.count and part.payload[0] == 0x92 for part in parts):
+    if all(_is_spliceable(part) for part in parts):
         return _splice(parts)
     bodies: list[bytes] = []
     headers: list[dict[str, Any] | None] = []
@@ -142,6 +144,10 @@ def join_payload(parts: Sequence[Part]) -> bytes:
         cut = theirs[part.start : part.end] if theirs is not None else [None] * (part.end - part.start)
         headers += [{**(h or {}), **part.extra} for h in cut] if part.extra else cut
     return pack_payload(bodies, headers if any(headers) else None)
+
+
+def _is_spliceable(part: Part) -> bool:
+    return part.plain and part.extra is None and part.end - part.start == part.count and part.payload[0] == 0x92
 
 
 def _splice(parts: Sequence[Part]) -> bytes:

@@ -1,0 +1,142 @@
+"""What commands do to queues, topics, groups and sessions as a whole."""
+
+from __future__ import annotations
+
+from ..peers import messages as m
+from ..peers.errors import AlreadyExists, InvalidArgument, SessionExpired
+from ..peers.log import Entry
+from .delivery import fail_lease, give_back
+from .groups import Group
+from .queues import QUEUE, TOPIC, Options, Queue, change_options
+from .sessions import OK, Answer, Session
+from .state import State
+from .views import group_info, queue_info
+
+
+def create(state: State, command: m.Create) -> Answer:
+    if command.name in state.queues:
+        kind = state.queues[command.name].kind
+        raise AlreadyExists(f"{kind} {command.name} exists already", "take another name, or use the one that is there")
+    options = change_options(Options(), command.options, command.kind)
+    return Answer("ok", queue_info(state.new_queue(command.name, command.kind, options), state.stamp_ms))
+
+
+def configure(state: State, command: m.Configure) -> Answer:
+    queue = state.queue(command.name)
+    queue.options = change_options(queue.options, command.options, queue.kind)
+    state.touched_queues.add(queue.id)
+    return Answer("ok", queue_info(queue, state.stamp_ms))
+
+
+def delete(state: State, command: m.Delete) -> Answer:
+    queue = state.queue(command.name)
+    for lease in [lease for lease in state.leases.values() if lease.queue_id == queue.id]:
+        state.end_lease(lease)
+    del state.queues[command.name]
+    queue.deleted = True
+    state.ended[queue.name] = None
+    state.wake(queue)
+    state.drop(queue)
+    return OK
+
+
+def purge(state: State, command: m.Purge) -> Answer:
+    queue = state.queue(command.name)
+    if queue.kind != QUEUE:
+        raise InvalidArgument(f"{queue.name} is a topic and cannot be purged", "delete it, or set its retention_ms")
+    leased = sorted(span for lease in state.leases.values() if lease.queue_id == queue.id for span in lease.spans)
+    count = queue.groups[""].take_all_waiting(queue.next, leased)
+    state.drop(queue)
+    return Answer("ok", {"purged": count})
+
+
+def pause(state: State, command: m.Pause) -> Answer:
+    queue = state.queue(command.name)
+    queue.paused = command.paused
+    if not queue.paused:
+        state.wake(queue)
+    state.touched_queues.add(queue.id)
+    return Answer("ok", queue_info(queue, state.stamp_ms))
+
+
+def _topic(state: State, name: str) -> Queue:
+    topic = state.queue(name)
+    if topic.kind != TOPIC:
+        raise InvalidArgument(f"{topic.name} is a queue and has no groups of its own", "groups are for topics")
+    return topic
+
+
+def create_group(state: State, command: m.CreateGroup) -> Answer:
+    topic = _topic(state, command.topic)
+    if command.group in topic.groups:
+        raise AlreadyExists(
+            f"group {command.group} of topic {topic.name} exists already", "use it, or take another name"
+        )
+    group = Group(command.group, topic.next if command.start == "latest" else topic.trimmed)
+    topic.groups[command.group] = group
+    state.touched_queues.add(topic.id)
+    return Answer("ok", group_info(group, topic, state.stamp_ms))
+
+
+def delete_group(state: State, command: m.DeleteGroup) -> Answer:
+    topic = _topic(state, command.topic)
+    group = state.group(topic, command.group)
+    for lease in [lease for lease in state.leases.values() if lease.group is group]:
+        state.end_lease(lease)
+    del topic.groups[command.group]
+    state.wake_group(topic.name, command.group)
+    state.touched_queues.add(topic.id)
+    return OK
+
+
+def trim(state: State, command: m.Trim) -> Answer:
+    """Drop what is past its retention, from every group too."""
+    topic = _topic(state, command.queue)
+    before = min(command.before, topic.next)
+    if before <= topic.trimmed:
+        return OK
+    for lease in [lease for lease in state.leases.values() if lease.queue_id == topic.id]:
+        kept = [span._replace(first=max(span.first, before)) for span in lease.spans if span.end > before]
+        lease.group.leased -= sum(s.end - s.first for s in lease.spans) - sum(s.end - s.first for s in kept)
+        lease.spans = kept
+        if not kept:
+            state.forget_lease(lease)
+    for group in topic.groups.values():
+        group.raise_floor(before)
+    topic.trimmed = before
+    state.drop(topic)
+    return OK
+
+
+def sweep(state: State, command: m.Sweep) -> Answer:
+    """The next stretch of what a purge or a delete left behind."""
+    queue = state.by_id.get(command.queue_id)
+    if queue is not None:
+        state.drop(queue)
+    return OK
+
+
+def open_session(state: State, entry: Entry, command: m.OpenSession) -> Answer:
+    """The session's id is the index of this entry, so it is never used twice."""
+    session = Session(entry.index, command.secret, command.client, command.sequence)
+    state.sessions[session.id] = session
+    state.touched_sessions.add(session.id)
+    return Answer("ok", {"session": session.token, "last": session.last})
+
+
+def end_session(state: State, command: m.EndSession) -> Answer:
+    """Its leases return: as failures if it fell silent, without one if it said goodbye."""
+    session = state.sessions.get(command.session)
+    if session is None:
+        raise SessionExpired("the session has ended already", "open a new one")
+    for lease_id in list(session.leases.values()):
+        lease = state.leases[lease_id]
+        if command.expired:
+            fail_lease(state, lease, "its consumer fell silent too often")
+            continue
+        queue, taken = state.by_id[lease.queue_id], lease.spans
+        state.end_lease(lease)
+        give_back(state, queue, lease.group, taken)
+    del state.sessions[session.id]
+    state.gone.sessions.append(session.id)
+    return OK

@@ -1,0 +1,221 @@
+"""The daemon: one thread that hears, decides, makes durable, and then says."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+import zmq
+
+from ..peers.errors import InvalidArgument
+from ..peers.log import CorruptEntry, Log
+from . import checkpoint
+from .config import Config, load, reloadable
+from .links import Links
+from .model import Model
+from .node import Limits, Node
+from .store import CorruptRow, StartError, Store
+
+__all__ = ["StartError", "serve"]
+
+FRAME_SLACK_BYTES = (
+    1 << 20
+)  # a frame may be this much larger than max_message: the answer is TooLarge, not a cut connection
+logger = logging.getLogger("penstock.daemon")
+
+
+class Clock:
+    """Milliseconds since 1970 that never jump: the wall is read once, then the monotonic clock goes on from there."""
+
+    def __init__(self) -> None:
+        self._start_ms = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
+
+    def now_ms(self) -> int:
+        return self._start_ms + time.monotonic_ns() // 1_000_000
+
+
+def limits_of(config: Config) -> Limits:
+    """What of the configuration concerns a node."""
+    limits = config.limits
+    return Limits(
+        max_message=config.storage.max_message_bytes, max_batch=limits.max_batch,
+        session_timeout_ms=limits.session_timeout_ms, parked=limits.parked, in_flight_max=limits.in_flight_max,
+        lease_max_ms=limits.lease_max_ms, cache_bytes=limits.cache_bytes, checkpoint_entries=limits.checkpoint_entries,
+        checkpoint_bytes=limits.checkpoint_bytes,
+    )  # fmt: skip
+
+
+def serve(config: Config, source: str | None = None) -> None:
+    """Run a node until SIGTERM or SIGINT. `source`: the file that SIGHUP reads anew.
+
+    Raises StartError if it cannot start. Raises OSError, lmdb.Error, CorruptEntry or CorruptRow if it must not go on: nothing is
+    retried on a disk that may have written half.
+    """
+    with contextlib.ExitStack() as closing:
+        daemon = Daemon(config, source, closing)
+        daemon.run()
+
+
+class Daemon:
+    """The node with its disk, its socket and its signals."""
+
+    def __init__(self, config: Config, source: str | None, closing: contextlib.ExitStack) -> None:
+        self.config = config
+        self.source = source
+        self.clock = Clock()
+        self.stopping = False
+        self.reloading = False
+        started = time.monotonic()
+        self.store = Store(Path(config.node.data), config.storage.map_size_bytes, config.storage.durability)
+        closing.callback(self.store.close)
+        self.node = self._recover()
+        self.recovery_ms = round((time.monotonic() - started) * 1000)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        closing.callback(context.term)
+        frame_max = config.storage.max_message_bytes + FRAME_SLACK_BYTES
+        self.links = Links(context, config.node.listen, frame_max, self.node.counters)
+        closing.callback(self.links.close)
+        self.links.watch(closing.enter_context(self._signals()))
+        self._flush_ms = self.clock.now_ms()
+
+    def _recover(self) -> Node:
+        """The checkpoint, then the log behind it, through the very functions that serve clients."""
+        try:
+            found = self.store.recover()
+            model = Model(self.store)
+            checkpoint.restore(model, found.meta, found.queues, found.sessions)
+            entries, size = 0, 0
+            for entry in self.store.replay():
+                model.apply(entry)
+                entries += 1
+                size += len(entry.payload)
+        except (CorruptEntry, CorruptRow) as fault:
+            raise StartError(
+                f"{self.store.folder}: {fault}", "restore the data folder from a copy; nothing was changed"
+            ) from fault
+        state = model.state
+        state.woken.clear()
+        state.ended.clear()
+        config = self.config
+        about = {
+            "node": config.node.id, "cluster": config.cluster.name, "primary": config.node.listen[0],
+            "version": version("penstock"), "pid": os.getpid(), "data": str(self.store.folder.absolute()),
+            "durability": config.storage.durability, "started_ms": self.clock.now_ms(), "recovery_ms": 0,
+        }  # fmt: skip
+        log = Log(found.hard, state.applied, state.stamp_ms)
+        node = Node(model, log, self.store, SystemRandom(), limits_of(config), about, self.clock.now_ms())
+        node.upkeep.replayed(entries, size)
+        return node
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[int]:
+        """Signals end the waiting: a descriptor becomes readable."""
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        self._signal_reader = reader
+        handlers = {signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload}
+        before: dict[signal.Signals, Any] = {
+            number: signal.signal(number, handler) for number, handler in handlers.items()
+        }
+        wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reader.fileno()
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            reader.close()
+            writer.close()
+
+    def _on_stop(self, number: int, frame: object) -> None:
+        self.stopping = True
+
+    def _on_reload(self, number: int, frame: object) -> None:
+        self.reloading = True
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """The turn, over and over."""
+        node, store, links, clock = self.node, self.store, self.links, self.clock
+        self._say_started()
+        store.commit(node.begin_term(self.config.node.id, clock.now_ms()).writes)
+        while not self.stopping:
+            limits = self.config.limits
+            heard = links.receive(self._wait_ms(), limits.heard_max, limits.heard_bytes)
+            turn = node.turn(clock.now_ms(), heard)
+            # An answer that leaves before it is on disk is a promise that a crash breaks.
+            store.commit(turn.writes)
+            links.send(turn.messages)
+            self._between_turns()
+        turn = node.close(clock.now_ms())
+        store.commit(turn.writes)
+        store.flush()
+        links.send(turn.messages)
+        logger.info("stopped applied=%d", node.state.applied)
+
+    def _wait_ms(self) -> int:
+        now_ms = self.clock.now_ms()
+        wait_ms = self.node.wait_ms(now_ms)
+        if self.store.durability == "interval" and self.store.dirty:
+            wait_ms = min(wait_ms, max(0, self._flush_ms - now_ms))
+        return wait_ms
+
+    def _between_turns(self) -> None:
+        if self.store.durability == "interval" and self.clock.now_ms() >= self._flush_ms:
+            self.store.flush()
+            self._flush_ms = self.clock.now_ms() + self.config.storage.interval_ms
+        self.node.counters.commits = self.store.commits
+        self.store.grow()
+        with contextlib.suppress(BlockingIOError):
+            self._signal_reader.recv(4096)
+        if self.reloading:
+            self.reloading = False
+            self._reload()
+
+    def _say_started(self) -> None:
+        config, node = self.config, self.node
+        node.about["primary"] = self.links.endpoints[0]
+        node.about["recovery_ms"] = self.recovery_ms
+        path = self.store.folder / "endpoint"
+        fresh = path.with_suffix(".new")
+        fresh.write_text("".join(f"{endpoint}\n" for endpoint in self.links.endpoints))
+        fresh.replace(path)
+        logger.info(
+            "started node=%d data=%s listen=%s applied=%d recovery_ms=%d durability=%s",
+            config.node.id, self.store.folder, ",".join(self.links.endpoints), node.state.applied, self.recovery_ms,
+            config.storage.durability,
+        )  # fmt: skip
+        if config.storage.durability == "interval":
+            logger.warning(
+                "durability=interval: a crash loses what was acknowledged in the last %d ms", config.storage.interval_ms
+            )
+
+    def _reload(self) -> None:
+        """SIGHUP: take over what can be taken over, say what needs a restart; a bad file changes nothing."""
+        if self.source is None:
+            logger.warning("reload: there is no configuration file to read")
+            return
+        try:
+            fresh = load(self.source)
+        except InvalidArgument as fault:
+            logger.error("reload: refused, nothing was changed: %s", fault)
+            return
+        applied, restart = reloadable(self.config, fresh)
+        storage = self.config.storage
+        self.config = Config(
+            self.config.node, self.config.cluster, storage, self.config.security, fresh.limits, self.config.compute
+        )
+        self.node.change_limits(limits_of(self.config))
+        logging.getLogger("penstock").setLevel(fresh.node.log_level.upper())
+        logger.info("reload: applied=%s needs_restart=%s", ",".join(applied) or "-", ",".join(restart) or "-")

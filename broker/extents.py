@@ -1,0 +1,135 @@
+"""Where the messages of a queue lie: rows that point from offsets into log entries. The newest are in memory, the others on disk."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+
+class Extent(NamedTuple):
+    """`count` messages from offset `first` on are bodies `start`.. of the `total` in log entry `home`."""
+
+    first: int
+    count: int  # type: ignore[assignment]
+    home: int
+    start: int
+    total: int
+    size: int  # bytes, of these messages
+    stamp_ms: int
+    plain: bool  # the payload has no headers
+    note: dict[str, Any] | None = None  # headers that a dead letter carries on top
+
+    @property
+    def end(self) -> int:
+        return self.first + self.count
+
+
+class Outcome(NamedTuple):
+    """How `count` jobs from offset `first` on ended, by log entry `home`."""
+
+    first: int
+    count: int  # type: ignore[assignment]
+    home: int
+    start: int  # the place of the first one's data in the entry's bodies; -1: there is no data
+    each: bool  # a body for each job; False: one body for all
+    status: str
+    reason: str
+    attempt: int
+    failures: int
+    stamp_ms: int
+    dead_offset: int  # where the first one lies in the dead-letter queue; -1: nowhere
+
+
+class Reader(Protocol):
+    """What the model may read of the disk: rows as of the last checkpoint."""
+
+    def extent(self, queue_id: int, offset: int) -> Extent | None:
+        """The row with the highest first offset at or below `offset`."""
+
+    def outcome(self, queue_id: int, offset: int) -> tuple[int, int, int] | None:
+        """(first, count, home) of the row with the highest first offset at or below `offset`."""
+
+    def next_outcome(self, queue_id: int, offset: int) -> int | None:
+        """The lowest first offset of a row at or above `offset`."""
+
+    def step(self, queue_id: int, home: int) -> list[Outcome] | None:
+        """What log entry `home` ended in this queue."""
+
+    def next_step(self, queue_id: int, after: int) -> int | None:
+        """The home of the first step behind `after`."""
+
+
+class Nothing:
+    """The reader of an empty disk."""
+
+    def extent(self, queue_id: int, offset: int) -> Extent | None:
+        return None
+
+    def outcome(self, queue_id: int, offset: int) -> tuple[int, int, int] | None:
+        return None
+
+    def next_outcome(self, queue_id: int, offset: int) -> int | None:
+        return None
+
+    def step(self, queue_id: int, home: int) -> list[Outcome] | None:
+        return None
+
+    def next_step(self, queue_id: int, after: int) -> int | None:
+        return None
+
+
+class Extents:
+    """The extents of one queue, in order of offset."""
+
+    __slots__ = ("_last", "firsts", "queue_id", "reader", "recent")
+
+    def __init__(self, queue_id: int, reader: Reader) -> None:
+        self.queue_id = queue_id
+        self.reader = reader
+        self.recent: dict[int, Extent] = {}
+        self.firsts: list[int] = []  # the keys of `recent`, ascending; all rows on disk lie below them
+        self._last: Extent | None = None
+
+    def append(self, extent: Extent) -> None:
+        self.recent[extent.first] = extent
+        self.firsts.append(extent.first)
+
+    def at(self, offset: int) -> Extent:
+        """The extent that holds `offset`, which must be a kept one."""
+        last = self._last
+        if last is not None and last.first <= offset < last.end:
+            return last
+        found = self.recent.get(offset)
+        if found is None:
+            if self.firsts and offset >= self.firsts[0]:
+                found = self.recent[self.firsts[bisect_right(self.firsts, offset) - 1]]
+            else:
+                found = self.reader.extent(self.queue_id, offset)
+        assert found is not None and found.first <= offset < found.end, (self.queue_id, offset, found)
+        self._last = found
+        return found
+
+    def between(self, start: int, end: int) -> Iterator[tuple[Extent, int, int]]:
+        """The extents over [start, end), each with the part of it that lies inside."""
+        while start < end:
+            extent = self.at(start)
+            stop = min(end, extent.end)
+            yield extent, start, stop
+            start = stop
+
+    def drop(self, extent: Extent) -> bool:
+        """Forget the lowest extent. True: it was on disk, and its row has to go there."""
+        if self._last is extent:
+            self._last = None
+        if self.recent.pop(extent.first, None) is None:
+            return True
+        del self.firsts[bisect_left(self.firsts, extent.first)]
+        return False
+
+    def take_recent(self) -> list[Extent]:
+        """Hand the rows in memory over to the disk."""
+        rows = list(self.recent.values())
+        self.recent.clear()
+        self.firsts.clear()
+        return rows

@@ -1,0 +1,104 @@
+"""The model: what the cluster knows, changed by one thing only, the commands out of the log, in their order.
+
+Pure and deterministic: the same entries give the same state on every node and at every replay. Time is the entry's stamp.
+"""
+
+from __future__ import annotations
+
+from ..peers import messages as m
+from ..peers.errors import ERRORS, PenstockError, SessionExpired
+from ..peers.log import Entry
+from . import admin, delivery, jobs
+from .extents import Reader
+from .sessions import OK, Answer, refusal
+from .state import State
+
+
+class Model:
+    """The state and the switchboard over it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.state = State(reader)
+
+    def apply(self, entry: Entry) -> Answer:
+        """Carry out one entry. A refusal is an answer too: it changed nothing but the session's sequence."""
+        state = self.state
+        assert entry.index == state.applied + 1, (entry.index, state.applied)
+        state.applied = entry.index
+        state.stamp_ms = entry.stamp_ms
+        if not entry.session:
+            return self._carry_out(entry)
+        session = state.sessions.get(entry.session)
+        if session is None:
+            return refusal(SessionExpired("the session has ended", "open a new one: say hello without a session"))
+        state.touched_sessions.add(session.id)
+        if entry.sequence <= 0:
+            return self._carry_out(entry)
+        known = session.recall(entry.sequence)
+        if known is not None:
+            return known
+        answer = self._carry_out(entry)
+        session.remember(entry.sequence, answer)
+        return answer
+
+    def _carry_out(self, entry: Entry) -> Answer:
+        try:
+            return self._switch(entry)
+        except PenstockError as fault:  # the one place where a caller's fault becomes an answer
+            return refusal(fault)
+
+    def _switch(self, entry: Entry) -> Answer:
+        state, command = self.state, entry.command
+        match command:
+            case m.Append():
+                return delivery.append(state, entry, command)
+            case m.Pull():
+                return delivery.pull(state, entry, command)
+            case m.Ack():
+                return delivery.ack(state, entry, command)
+            case m.Complete():
+                return delivery.complete(state, entry, command)
+            case m.Nack():
+                return delivery.nack(state, entry, command)
+            case m.Reject():
+                return delivery.reject(state, entry, command)
+            case m.Release():
+                return delivery.release(state, entry, command)
+            case m.Extend():
+                return delivery.extend(state, entry, command)
+            case m.Expire():
+                return delivery.expire(state, entry, command)
+            case m.Noop() | m.Count():
+                return OK
+            case m.Refuse():
+                return refusal(ERRORS[command.code](command.message, command.hint))
+            case m.OpenSession():
+                return admin.open_session(state, entry, command)
+            case m.EndSession():
+                return admin.end_session(state, command)
+            case m.Create():
+                return admin.create(state, command)
+            case m.Configure():
+                return admin.configure(state, command)
+            case m.Delete():
+                return admin.delete(state, command)
+            case m.Purge():
+                return admin.purge(state, command)
+            case m.Pause():
+                return admin.pause(state, command)
+            case m.CreateGroup():
+                return admin.create_group(state, command)
+            case m.DeleteGroup():
+                return admin.delete_group(state, command)
+            case m.Trim():
+                return admin.trim(state, command)
+            case m.Sweep():
+                return admin.sweep(state, command)
+            case m.Forget():
+                queue = state.queue(command.queue)
+                state.forget(queue, command.home)
+                return OK
+            case m.Cancel():
+                return jobs.cancel(state, entry, command)
+            case m.Retry():
+                return jobs.retry(state, entry, command)

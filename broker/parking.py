@@ -1,0 +1,109 @@
+"""Requests that wait: for messages of a group, or for jobs of a queue to end. First come, first served."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import Any
+
+Key = tuple[str, ...]
+
+
+class Parked:
+    """One waiting request. `gone`: answered, or its session ended; it is skipped wherever it still stands."""
+
+    __slots__ = ("args", "deadline_ms", "gone", "key", "op", "route", "sequence", "session")
+
+    def __init__(
+        self, key: Key, op: str, route: bytes, session: int, sequence: int, args: dict[str, Any], deadline_ms: int
+    ) -> None:
+        self.key = key
+        self.op = op
+        self.route = route
+        self.session = session
+        self.sequence = sequence
+        self.args = args
+        self.deadline_ms = deadline_ms
+        self.gone = False
+
+
+class Parking:
+    """All waiting requests of a node, by what they wait for. They live in this process only: clients ask again."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Key, deque[Parked]] = {}
+        self._by_request: dict[tuple[int, int], Parked] = {}
+        self._by_session: dict[int, set[int]] = {}
+        self._deadlines: list[tuple[int, int, int]] = []  # (deadline_ms, session, sequence)
+
+    def __len__(self) -> int:
+        return len(self._by_request)
+
+    def count(self, session: int) -> int:
+        return len(self._by_session.get(session, ()))
+
+    def add(self, parked: Parked) -> None:
+        """Put a request at the end of its line. One that is asked again takes the place of its former self."""
+        self.remove(parked.session, parked.sequence)
+        self._lines.setdefault(parked.key, deque()).append(parked)
+        self._by_request[parked.session, parked.sequence] = parked
+        self._by_session.setdefault(parked.session, set()).add(parked.sequence)
+        heappush(self._deadlines, (parked.deadline_ms, parked.session, parked.sequence))
+
+    def remove(self, session: int, sequence: int) -> Parked | None:
+        """Take a request out. It stays in its line as a blank, until the line comes to it."""
+        parked = self._by_request.pop((session, sequence), None)
+        if parked is None:
+            return None
+        parked.gone = True
+        sequences = self._by_session[session]
+        sequences.discard(sequence)
+        if not sequences:
+            del self._by_session[session]
+        return parked
+
+    def first(self, key: Key) -> Parked | None:
+        """Who is first in line; it stays there."""
+        line = self._lines.get(key)
+        while line:
+            if not line[0].gone:
+                return line[0]
+            line.popleft()
+        self._lines.pop(key, None)
+        return None
+
+    def all(self, key: Key) -> list[Parked]:
+        """Everyone in line; they stay there."""
+        return [parked for parked in self._lines.get(key, ()) if not parked.gone]
+
+    def end_session(self, session: int) -> None:
+        for sequence in list(self._by_session.get(session, ())):
+            self.remove(session, sequence)
+
+    def next_deadline_ms(self) -> int | None:
+        while self._deadlines:
+            deadline_ms, session, sequence = self._deadlines[0]
+            parked = self._by_request.get((session, sequence))
+            if parked is not None and parked.deadline_ms == deadline_ms:
+                return deadline_ms
+            heappop(self._deadlines)
+        return None
+
+    def due(self, now_ms: int) -> Iterator[Parked]:
+        """Take out those whose wait is over."""
+        while (deadline_ms := self.next_deadline_ms()) is not None and deadline_ms <= now_ms:
+            _, session, sequence = heappop(self._deadlines)
+            parked = self.remove(session, sequence)
+            assert parked is not None
+            line = self._lines.get(parked.key)
+            if line and line[0] is parked:
+                self.first(parked.key)  # drop the blanks at its head, so that lines do not grow with waits that ended
+            yield parked
+
+    def drain(self) -> list[Parked]:
+        """Take out everyone: the node stops."""
+        everyone = list(self._by_request.values())
+        for parked in everyone:
+            self.remove(parked.session, parked.sequence)
+        return everyone

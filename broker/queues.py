@@ -1,0 +1,137 @@
+"""A queue or a topic: a log of batches, its groups, its limits, and what of it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..peers.errors import InvalidArgument, QueueFull
+from .extents import Extent, Extents, Reader
+from .groups import Group
+from .outcomes import Outcomes
+
+QUEUE, TOPIC = "queue", "topic"
+DROP_MAX = 256  # extents dropped within one command; the rest is swept in commands of their own, so no turn is long
+
+
+class Options(NamedTuple):
+    """What a queue's owner may set. None: no limit, or kept for ever."""
+
+    max_messages: int | None = None
+    max_bytes: int | None = None
+    max_failures: int | None = 5
+    retry_delay_ms: int = 0
+    result_ttl_ms: int = 86_400_000
+    retention_ms: int | None = None
+
+
+_LEAST = {
+    "max_messages": 1,
+    "max_bytes": 1,
+    "max_failures": 1,
+    "retry_delay_ms": 0,
+    "result_ttl_ms": 0,
+    "retention_ms": 1,
+}
+_MAY_BE_NONE = {"max_messages", "max_bytes", "max_failures", "retention_ms"}
+OPTION_MAX = 2**53
+
+
+def change_options(options: Options, changes: Mapping[str, Any], kind: str) -> Options:
+    """The options with the changes made. Raises InvalidArgument, which names the option and what would be right."""
+    for name, value in changes.items():
+        if name not in _LEAST:
+            raise InvalidArgument(f"unknown option {name!r}", f"options are {', '.join(_LEAST)}")
+        if kind == QUEUE and name == "retention_ms":
+            raise InvalidArgument("retention_ms is for topics", "a queue keeps a message until it is done")
+        if kind == TOPIC and name in ("max_messages", "max_bytes") and value is not None:
+            raise InvalidArgument(f"{name} is for queues", "a topic is kept by retention_ms")
+        if value is None and name in _MAY_BE_NONE:
+            continue
+        if type(value) is not int or not _LEAST[name] <= value <= OPTION_MAX:
+            right = f"an integer from {_LEAST[name]} on" + (" or nil" if name in _MAY_BE_NONE else "")
+            raise InvalidArgument(f"option {name} is {value!r}", f"give {right}")
+    return options._replace(**changes)
+
+
+class Queue:
+    """One queue (a single group named "") or topic (any number of groups)."""
+
+    def __init__(
+        self, id: int, name: str, kind: str, options: Options, created_ms: int, reader: Reader, next_offset: int = 0
+    ) -> None:
+        self.id = id
+        self.name = name
+        self.kind = kind
+        self.options = options
+        self.created_ms = created_ms
+        self.paused = False
+        self.next = next_offset
+        self.dropped = next_offset  # extents below this are gone
+        self.bytes = 0
+        self.extents = Extents(id, reader)
+        self.outcomes = Outcomes(id, reader)
+        self.groups: dict[str, Group] = {"": Group("", next_offset)} if kind == QUEUE else {}
+        self.trimmed = next_offset  # topics: messages below this are past their retention
+        self.deleted = False
+
+    @property
+    def keeps_from(self) -> int:
+        """Messages below this offset are needed by nobody."""
+        if self.deleted:
+            return self.next
+        return self.groups[""].floor if self.kind == QUEUE else self.trimmed
+
+    def check_room(self, count: int, size: int) -> None:
+        """Raises QueueFull if a batch would go over a limit."""
+        options = self.options
+        if options.max_messages is not None:
+            held = self.groups[""].open_count(self.next)
+            if held + count > options.max_messages:
+                raise QueueFull(
+                    f"queue {self.name} holds {held} of at most {options.max_messages} messages: no room for {count} more",
+                    "try again when some are done, or raise max_messages",
+                )
+        if options.max_bytes is not None and self.bytes + size > options.max_bytes:
+            raise QueueFull(
+                f"queue {self.name} holds {self.bytes} of at most {options.max_bytes} bytes: no room for {size} more",
+                "try again when some are done, or raise max_bytes",
+            )
+
+    def append(
+        self,
+        home: int,
+        start: int,
+        count: int,
+        total: int,
+        size: int,
+        stamp_ms: int,
+        plain: bool,
+        note: dict[str, Any] | None,
+    ) -> int:
+        """Add messages that lie in log entry `home`. Returns the offset of the first one."""
+        first = self.next
+        self.extents.append(Extent(first, count, home, start, total, size, stamp_ms, plain, note))
+        self.next = first + count
+        self.bytes += size
+        return first
+
+    def drop_done(self) -> tuple[list[tuple[Extent, bool]], bool]:
+        """Drop extents that nobody needs, up to DROP_MAX of them, each with: True if its row is on disk; and if there is more."""
+        keeps_from = self.keeps_from
+        gone: list[tuple[Extent, bool]] = []
+        while self.dropped < keeps_from:
+            extent = self.extents.at(self.dropped)
+            if extent.end > keeps_from:
+                break
+            if len(gone) == DROP_MAX:
+                return gone, True
+            gone.append((extent, self.extents.drop(extent)))
+            self.bytes -= extent.size
+            self.dropped = extent.end
+        return gone, False
+
+    def oldest_ms(self, now_ms: int) -> int | None:
+        """Age of the oldest message that is kept and not done; None if there is none."""
+        first = max(self.keeps_from, self.dropped)
+        return max(0, now_ms - self.extents.at(first).stamp_ms) if first < self.next else None

@@ -1,0 +1,162 @@
+"""Requests that only read, answered out of the model and the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from heapq import merge
+from typing import Any, NamedTuple
+
+from ..peers.errors import InvalidArgument
+from ..peers.wire import Part, join_payload, pack_payload, unpack_payload
+from . import requests as ask
+from .extents import Outcome
+from .groups import Piece
+from .jobs import STATUSES, Jobs, ended_info, job_queue
+from .queues import QUEUE, TOPIC, Queue
+from .state import State
+from .views import queue_info
+
+PEEK_MAX = 1000
+JOBS_MAX = 1000
+OFFSETS_MAX = 10_000
+SCAN_MAX = 10_000  # outcomes looked at by one request: a filter that fits few of them must not make a long turn
+Payload = Callable[[int], bytes]  # of a log entry, by index
+
+
+class Found(NamedTuple):
+    """The answer of a read. None instead of it: nothing yet, the request may wait."""
+
+    body: dict[str, Any]
+    payload: bytes | None = None
+
+
+def delivery(pieces: list[Piece], payload: Payload) -> tuple[list[list[int]], bytes | None]:
+    """The ranges and the payload of a delivery."""
+    ranges: list[list[int]] = []
+    parts: list[Part] = []
+    for extent, start, end, attempt, failures in pieces:
+        ranges.append([start, end - start, attempt, extent.stamp_ms, failures])
+        place = extent.start + start - extent.first
+        raw = payload(extent.home)
+        if extent.note is None:
+            parts.append(Part(raw, place, place + end - start, extent.total, extent.plain))
+            continue
+        for at in range(end - start):  # dead letters: each of them says where it came from
+            note = {**extent.note, "penstock-offset": extent.note["penstock-offset"] + start + at - extent.first}
+            parts.append(Part(raw, place + at, place + at + 1, extent.total, extent.plain, note))
+    return ranges, join_payload(parts) if parts else None
+
+
+def list_queues(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    kind = None if args.get("kind") is None else ask.choice(args, "kind", (QUEUE, TOPIC))
+    queues = [queue for _, queue in sorted(state.queues.items()) if kind in (None, queue.kind)]
+    return Found({"items": [queue_info(queue, now_ms) for queue in queues]})
+
+
+def describe(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    return Found(queue_info(state.queue(ask.name_of(args, "name")), now_ms))
+
+
+def peek(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    queue = state.queue(ask.name_of(args, "name"))
+    group = state.group(queue, ask.name_of(args, "group", ""))
+    limit = ask.integer(args, "limit", 1, PEEK_MAX, 10)
+    ranges, raw = delivery(group.peek(queue.extents, queue.next, now_ms, limit), payload)
+    return Found({"lease": None, "ranges": ranges}, raw)
+
+
+def job_status(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    queue = job_queue(state, ask.name_of(args, "queue"))
+    offsets = args.get("offsets")
+    if type(offsets) is not tuple or len(offsets) > OFFSETS_MAX or any(type(it) is not int for it in offsets):
+        raise InvalidArgument(f"offsets is {offsets!r:.80}", f"give a list of at most {OFFSETS_MAX} integers")
+    jobs = Jobs(state, queue, now_ms)
+    return Found({"jobs": [jobs.describe(offset) for offset in offsets]})
+
+
+def list_jobs(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    queue = job_queue(state, ask.name_of(args, "queue"))
+    status = None if args.get("status") is None else ask.choice(args, "status", STATUSES)
+    limit = ask.integer(args, "limit", 1, JOBS_MAX, 100)
+    after = ask.integer(args, "after", -1, ask.OFFSET_MAX, -1)
+    jobs = Jobs(state, queue, now_ms)
+    found: list[dict[str, Any]] = []
+    scanned = 0
+    for first, end, what, outcome in merge(_ended(queue, after + 1), jobs.live(after + 1), key=_first_of):
+        scanned += 1
+        if status in (None, what):
+            for offset in range(max(first, after + 1), end):
+                if len(found) == limit:
+                    return Found({"jobs": found, "more": True, "next": offset - 1})
+                same = {"offset": offset, "status": what}
+                found.append(same | ended_info(outcome, offset) if outcome is not None else jobs.describe(offset))
+        if scanned == SCAN_MAX:
+            return Found({"jobs": found, "more": True, "next": end - 1})
+    return Found({"jobs": found, "more": False, "next": queue.next - 1})
+
+
+def _ended(queue: Queue, offset: int) -> Iterator[tuple[int, int, str, Outcome | None]]:
+    for outcome in queue.outcomes.from_offset(offset):
+        yield outcome.first, outcome.first + outcome.count, outcome.status, outcome
+
+
+def _first_of(stretch: tuple[int, int, str, Outcome | None]) -> int:
+    return stretch[0]
+
+
+def job_result(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
+    """None: the job has not ended."""
+    queue = job_queue(state, ask.name_of(args, "queue"))
+    offset = ask.integer(args, "offset", 0, ask.OFFSET_MAX)
+    info = Jobs(state, queue, now_ms).describe(offset)
+    if info["status"] in ("queued", "delayed", "running", "failed"):
+        return None
+    outcome = queue.outcomes.at(offset)
+    raw = None
+    if outcome is not None and outcome.start >= 0:
+        raw = pack_payload([_data(outcome, payload)[offset - outcome.first if outcome.each else 0]])
+    return Found({"status": info["status"], "reason": info.get("reason", "")}, raw)
+
+
+def outcomes(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
+    """What ended since; None: nothing did."""
+    queue = job_queue(state, ask.name_of(args, "queue"))
+    after = ask.integer(args, "after", 0, ask.OFFSET_MAX)
+    limit = ask.integer(args, "limit", 1, 10**6, 1000)
+    size_max = ask.integer(args, "bytes", 1, 2**40, 4 << 20)
+    rows: list[list[Any]] = []
+    bodies: list[bytes] = []
+    for home, step in queue.outcomes.after(after):
+        after = home
+        for outcome in step:
+            rows.append([outcome.first, outcome.count, outcome.status, outcome.reason])
+            data = _data(outcome, payload)
+            bodies += data if outcome.each else data * outcome.count
+            limit -= outcome.count
+            size_max -= sum(map(len, data))
+        if limit <= 0 or size_max <= 0:
+            break
+    return Found({"next": after, "outcomes": rows}, pack_payload(bodies)) if rows else None
+
+
+def _data(outcome: Outcome, payload: Payload) -> list[bytes]:
+    """The bodies of an outcome: one for each job, or one for all of them."""
+    if outcome.start < 0:
+        return [b""]
+    bodies, _ = unpack_payload(payload(outcome.home))
+    return bodies[outcome.start : outcome.start + (outcome.count if outcome.each else 1)]
+
+
+Read = Callable[[State, ask.Args, int, Payload], Found | None]
+READS: Mapping[str, Read] = {
+    "list": list_queues, "describe": describe, "peek": peek, "job_status": job_status, "jobs": list_jobs,
+}  # fmt: skip
+WAITING_READS: Mapping[str, Read] = {"job_result": job_result, "outcomes": outcomes}
+
+
+def nothing_yet(op: str, args: ask.Args, state: State, now_ms: int) -> dict[str, Any]:
+    """The answer of a waiting read whose wait is over."""
+    if op == "outcomes":
+        return {"next": args["after"], "outcomes": []}
+    queue = job_queue(state, args["queue"])
+    return {"status": Jobs(state, queue, now_ms).describe(args["offset"])["status"], "reason": ""}

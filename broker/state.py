@@ -1,0 +1,156 @@
+"""What the model knows: queues, leases, sessions, and what the last commands left for the node to do."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..peers.errors import NotFound
+from .extents import Reader
+from .groups import Group, Lease
+from .queues import QUEUE, Options, Queue
+from .sessions import Session
+
+FORGET_MAX = 256  # steps of outcomes forgotten within one command
+
+
+class Timer(NamedTuple):
+    """Something falls due at `due_ms`: the end of a lease, or (`lease` 0) delayed messages of a group that ripen."""
+
+    due_ms: int
+    lease: int
+    queue: str
+    group: str
+
+
+class Gone:
+    """What commands since the last checkpoint dropped. It leaves the disk with the next one, never before: a replay needs it."""
+
+    def __init__(self) -> None:
+        self.extents: list[tuple[int, int]] = []  # (queue id, first offset)
+        self.steps: list[tuple[int, int, list[int]]] = []  # (queue id, home, first offsets of its outcomes)
+        self.homes: set[int] = set()  # log entries that nothing points at any more
+        self.queues: list[int] = []
+        self.sessions: list[int] = []
+
+
+class State:
+    """The state, and the few changes to it that several commands share."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.applied = 0
+        self.stamp_ms = 0
+        self.next_queue_id = 1
+        self.queues: dict[str, Queue] = {}
+        self.by_id: dict[int, Queue] = {}  # deleted ones too, until they are swept
+        self.unswept: dict[int, Queue] = {}  # those with more to drop than one command may
+        self.leases: dict[int, Lease] = {}
+        self.sessions: dict[int, Session] = {}
+        self.shares: dict[int, int] = {}  # log entries that more than one extent points at: how many more
+        # What the last commands did, for the node to take. None of it is state.
+        self.woken: dict[
+            tuple[str, str], None
+        ] = {}  # a set that keeps its order: (queue, group) where something may have become ready, or that is gone
+        self.ended: dict[str, None] = {}  # queues where jobs ended
+        self.timers: list[Timer] = []
+        self.touched_queues: set[int] = set()
+        self.touched_sessions: set[int] = set()
+        self.gone = Gone()
+
+    def queue(self, name: str) -> Queue:
+        """The queue or topic of that name. Raises NotFound."""
+        queue = self.queues.get(name)
+        if queue is None:
+            raise NotFound(f"there is no queue or topic {name!r}", "create it first, or look at the list for its name")
+        return queue
+
+    def group(self, queue: Queue, name: str) -> Group:
+        """The group of that name. Raises NotFound."""
+        group = queue.groups.get(name)
+        if group is None:
+            if queue.kind == QUEUE:
+                raise NotFound(f"queue {queue.name} has no group {name!r}", "groups are for topics; leave it out")
+            raise NotFound(f"topic {queue.name} has no group {name!r}", "create the group first")
+        return group
+
+    def new_queue(self, name: str, kind: str, options: Options) -> Queue:
+        """A new queue or topic under a free name."""
+        queue = Queue(self.next_queue_id, name, kind, options, self.stamp_ms, self.reader)
+        self.next_queue_id += 1
+        self.queues[name] = queue
+        self.by_id[queue.id] = queue
+        self.touched_queues.add(queue.id)
+        return queue
+
+    def end_lease(self, lease: Lease) -> None:
+        """The lease is over. Its messages are the caller's to place."""
+        lease.group.leased -= sum(span.end - span.first for span in lease.spans)
+        lease.spans = []
+        self.forget_lease(lease)
+
+    def forget_lease(self, lease: Lease) -> None:
+        """An empty lease leaves the books."""
+        del self.leases[lease.id]
+        self.touched_queues.add(lease.queue_id)
+        session = self.sessions.get(lease.session)
+        if session is not None:
+            session.leases.pop(lease.pull, None)
+
+    def drop(self, queue: Queue) -> None:
+        """Drop what nobody needs of a queue; what is too much for one command is left to Sweep."""
+        gone, more = queue.drop_done()
+        for extent, on_disk in gone:
+            if on_disk:
+                self.gone.extents.append((queue.id, extent.first))
+            self.release_home(extent.home)
+        if queue.deleted and not more:
+            more = self.forget(queue, self.applied)
+            if not more:
+                del self.by_id[queue.id]
+                self.gone.queues.append(queue.id)
+        if more:
+            self.unswept[queue.id] = queue
+        else:
+            self.unswept.pop(queue.id, None)
+        self.touched_queues.add(queue.id)
+
+    def release_home(self, home: int) -> None:
+        """One extent less points at a log entry; without any, the entry goes."""
+        more = self.shares.get(home)
+        if more is None:
+            self.gone.homes.add(home)
+        elif more == 1:
+            del self.shares[home]
+        else:
+            self.shares[home] = more - 1
+
+    def forget(self, queue: Queue, home: int) -> bool:
+        """Forget outcomes up to step `home`, FORGET_MAX of them. True: there are more."""
+        outcomes = queue.outcomes
+        steps: list[int] = []
+        more = False
+        for step_home, step in outcomes.after(0):
+            if step_home > home:
+                break
+            if len(steps) == FORGET_MAX:
+                more = True
+                break
+            steps.append(step_home)
+            if step_home not in outcomes.steps:
+                self.gone.steps.append((queue.id, step_home, [outcome.first for outcome in step]))
+            self.gone.homes.add(step_home)
+        for step_home in steps:
+            if step_home in outcomes.steps:
+                outcomes.drop_recent(step_home)
+            outcomes.floor = step_home
+        self.touched_queues.add(queue.id)
+        return more
+
+    def wake(self, queue: Queue) -> None:
+        """Parked pulls of all groups should look again."""
+        for group in queue.groups:
+            self.wake_group(queue.name, group)
+
+    def wake_group(self, queue: str, group: str) -> None:
+        """Parked pulls of one group should look again."""
+        self.woken[queue, group] = None

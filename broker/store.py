@@ -1,0 +1,333 @@
+"""The disk: one LMDB environment, one write transaction per turn. Every row carries a checksum, since LMDB has none."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import lmdb
+import msgpack
+
+from ..peers.errors import PenstockError
+from ..peers.log import CorruptEntry, Entry, HardState, decode, encode
+from .checkpoint import Checkpoint, Writes
+from .extents import Extent, Outcome
+
+FORMAT = 1  # of the rows on disk; another number is refused at start
+HEADROOM_BYTES = (
+    64 << 20
+)  # the map is this much larger than what may be used: freed pages are in use until the next commit
+FULL = 0.9
+DISK_RESERVE_BYTES = 1 << 30  # or a tenth of the disk, if that is less
+
+_ROW = struct.Struct(">IQ")
+_INDEX = struct.Struct(">Q")
+
+
+class StartError(PenstockError):
+    """The daemon cannot start on this data folder."""
+
+
+class CorruptRow(Exception):
+    """A row on disk is not what was written: the node stops and says which one."""
+
+
+class Recovered(NamedTuple):
+    """What the disk knew at start."""
+
+    hard: HardState
+    meta: bytes | None
+    queues: list[bytes]
+    sessions: list[bytes]
+
+
+class Store:
+    """Everything durable of one node. Used by one thread."""
+
+    def __init__(self, folder: Path, map_size_bytes: int, durability: str = "fsync") -> None:
+        self.folder = folder
+        self.limit_bytes = map_size_bytes
+        self.durability = durability
+        self._lock = _lock_folder(folder)
+        # Sparse: the file grows with use. See HEADROOM_BYTES for why it is larger than the limit.
+        self._env = lmdb.open(
+            str(folder), map_size=map_size_bytes + map_size_bytes // 4 + HEADROOM_BYTES, max_dbs=8, max_readers=16,
+            sync=True, metasync=True, writemap=False,
+        )  # fmt: skip
+        self._env.reader_check()
+        self._log = self._env.open_db(b"log")
+        self._extents = self._env.open_db(b"extents")
+        self._outcomes = self._env.open_db(b"outcomes")
+        self._steps = self._env.open_db(b"steps")
+        self._state = self._env.open_db(b"state")
+        self._dbs = (self._log, self._extents, self._outcomes, self._steps, self._state)
+        self._page_bytes = int(self._env.stat()["psize"])
+        self._read: Any = None
+        self._write: Any = None  # only with durability "interval": open from one fsync to the next
+        self._floor = 0  # entries up to here are gone, but for those that live on
+        self._applied = 0
+        self.commits = 0
+        self._check_format()
+
+    # -- start --------------------------------------------------------------------------------------------------------
+
+    def _check_format(self) -> None:
+        with self._env.begin(write=True) as txn:
+            found = txn.get(b"format", db=self._state)
+            if found is None:
+                txn.put(b"format", str(FORMAT).encode(), db=self._state)
+            elif found != str(FORMAT).encode():
+                raise StartError(
+                    f"{self.folder} was written in disk format {found.decode(errors='replace')}; this version reads format {FORMAT}",
+                    "start the version that wrote it, or give another data folder",
+                )
+
+    def recover(self) -> Recovered:
+        """Hard state and the rows of the last checkpoint. The log behind it is read with `replay`."""
+        hard = HardState(0, 0)
+        meta: bytes | None = None
+        queues: list[bytes] = []
+        sessions: list[bytes] = []
+        with self._env.begin() as txn:
+            for key, raw in txn.cursor(self._state):
+                if key == b"format":
+                    continue
+                value = _unseal(key, raw, "state")
+                if key == b"hard":
+                    hard = HardState(*msgpack.unpackb(value))
+                elif key == b"meta":
+                    meta = value
+                elif key.startswith(b"q"):
+                    queues.append(value)
+                else:
+                    sessions.append(value)
+        self._applied = self._floor = msgpack.unpackb(meta)["applied"] if meta is not None else 0
+        return Recovered(hard, meta, queues, sessions)
+
+    def replay(self) -> Iterator[Entry]:
+        """The entries behind the last checkpoint. Raises CorruptEntry for one that is damaged or missing."""
+        with self._env.begin() as txn:
+            cursor = txn.cursor(self._log)
+            expected = self._applied + 1
+            if not cursor.set_range(_INDEX.pack(expected)):
+                return
+            for key, raw in cursor:
+                (index,) = _INDEX.unpack(key)
+                if index != expected:
+                    raise CorruptEntry(expected, f"it is missing; the next one there is {index}")
+                yield decode(index, raw)
+                expected += 1
+
+    # -- one turn -----------------------------------------------------------------------------------------------------
+
+    def commit(self, writes: Writes) -> None:
+        """Make a turn durable, in one transaction. Any error stops the node: what is on a disk after one is not known."""
+        self._end_read()
+        if not writes.entries and writes.hard is None and writes.checkpoint is None:
+            return
+        txn = self._write or self._env.begin(write=True)
+        try:
+            for entry in writes.entries:
+                txn.put(_INDEX.pack(entry.index), encode(entry), db=self._log, append=True)
+            if writes.hard is not None:
+                _put(txn, self._state, b"hard", msgpack.packb(writes.hard))
+            if writes.checkpoint is not None:
+                self._write_checkpoint(txn, writes.checkpoint)
+            if self.durability == "interval":
+                self._write = txn
+            else:
+                txn.commit()
+                self.commits += 1
+        except BaseException:
+            txn.abort()
+            self._write = None
+            raise
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was answered that is not yet safe."""
+        return self._write is not None
+
+    def flush(self) -> None:
+        """Durability "interval": the fsync that is due. What was answered since the last one is safe from now on."""
+        if self._write is not None:
+            self._end_read()
+            txn, self._write = self._write, None
+            txn.commit()
+            self.commits += 1
+
+    def _write_checkpoint(self, txn: Any, made: Checkpoint) -> None:
+        for queue_id, extent in made.extents:
+            _put(txn, self._extents, _row_key(queue_id, extent.first), msgpack.packb(extent))
+        for queue_id, home, step in made.steps:
+            _put(txn, self._steps, _row_key(queue_id, home), msgpack.packb(step))
+            for outcome in step:
+                row = msgpack.packb((outcome.first, outcome.count, home))
+                _put(txn, self._outcomes, _row_key(queue_id, outcome.first), row)
+        for queue_id, packed in made.queues.items():
+            _put(txn, self._state, b"q" + _INDEX.pack(queue_id), packed)
+        for session_id, packed in made.sessions.items():
+            _put(txn, self._state, b"s" + _INDEX.pack(session_id), packed)
+        _put(txn, self._state, b"meta", made.meta)
+        for queue_id, first in made.gone.extents:
+            txn.delete(_row_key(queue_id, first), db=self._extents)
+        for queue_id, home, firsts in made.gone.steps:
+            txn.delete(_row_key(queue_id, home), db=self._steps)
+            for first in firsts:
+                txn.delete(_row_key(queue_id, first), db=self._outcomes)
+        for queue_id in made.gone.queues:
+            txn.delete(b"q" + _INDEX.pack(queue_id), db=self._state)
+        for session_id in made.gone.sessions:
+            txn.delete(b"s" + _INDEX.pack(session_id), db=self._state)
+        for index in sorted(home for home in made.gone.homes if home <= self._floor):
+            txn.delete(_INDEX.pack(index), db=self._log)
+        for index in range(self._floor + 1, made.applied + 1):
+            if index not in made.kept:
+                txn.delete(_INDEX.pack(index), db=self._log)
+        self._floor = self._applied = made.applied
+
+    # -- reading: rows as of the last commit; the read transaction ends with the turn --------------------------------
+
+    def _txn(self) -> Any:
+        if self._write is not None:
+            return self._write
+        if self._read is None:
+            self._read = self._env.begin()
+        return self._read
+
+    def _end_read(self) -> None:
+        # A long reader keeps every page that was freed since from being used again: the file would grow without end.
+        if self._read is not None:
+            self._read.abort()
+            self._read = None
+
+    def payload(self, index: int) -> bytes:
+        """The payload of a log entry. Raises CorruptEntry."""
+        raw = self._txn().get(_INDEX.pack(index), db=self._log)
+        if raw is None:
+            raise CorruptEntry(index, "it is missing")
+        return decode(index, raw).payload
+
+    def _row_below(self, db: Any, queue_id: int, number: int, what: str) -> Any:
+        """The row of this queue with the highest number at or below `number`."""
+        key = _row_key(queue_id, number)
+        cursor = self._txn().cursor(db)
+        if cursor.set_range(key):
+            if cursor.key() != key and not cursor.prev():
+                return None
+        elif not cursor.last():
+            return None
+        found = bytes(cursor.key())
+        if found[:4] != key[:4]:
+            return None
+        return msgpack.unpackb(_unseal(found, cursor.value(), what), use_list=False)
+
+    def extent(self, queue_id: int, offset: int) -> Extent | None:
+        row = self._row_below(self._extents, queue_id, offset, "extent")
+        return None if row is None else Extent(*row)
+
+    def outcome(self, queue_id: int, offset: int) -> tuple[int, int, int] | None:
+        row: tuple[int, int, int] | None = self._row_below(self._outcomes, queue_id, offset, "outcome")
+        return row
+
+    def next_outcome(self, queue_id: int, offset: int) -> int | None:
+        return self._next_number(self._outcomes, queue_id, offset)
+
+    def _next_number(self, db: Any, queue_id: int, number: int) -> int | None:
+        cursor = self._txn().cursor(db)
+        if not cursor.set_range(_row_key(queue_id, number)):
+            return None
+        key = bytes(cursor.key())
+        return int(_INDEX.unpack(key[4:])[0]) if key[:4] == queue_id.to_bytes(4, "big") else None
+
+    def step(self, queue_id: int, home: int) -> list[Outcome] | None:
+        key = _row_key(queue_id, home)
+        raw = self._txn().get(key, db=self._steps)
+        if raw is None:
+            return None
+        return [Outcome(*fields) for fields in msgpack.unpackb(_unseal(key, raw, "step"), use_list=False)]
+
+    def next_step(self, queue_id: int, after: int) -> int | None:
+        return self._next_number(self._steps, queue_id, after + 1)
+
+    # -- room ---------------------------------------------------------------------------------------------------------
+
+    def used_bytes(self) -> int:
+        """What the rows in use take, in whole pages."""
+        txn = self._txn()
+        pages = 0
+        for db in self._dbs:
+            stat = txn.stat(db)
+            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return int(pages) * self._page_bytes
+
+    def room_bytes(self) -> int:
+        """How much may still be published before the map or the disk counts as full. Acks and deletes use what is behind it."""
+        used = self.used_bytes()
+        file_bytes = (self._env.info()["last_pgno"] + 1) * self._page_bytes
+        disk = os.statvfs(self.folder)
+        reserve = min(DISK_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 10)
+        on_disk = disk.f_bavail * disk.f_frsize + max(0, file_bytes - used) - reserve
+        return max(0, min(int(self.limit_bytes * FULL) - used, on_disk))
+
+    def usage(self) -> dict[str, Any]:
+        """For people: what is used, what may be, and whether publishing is refused."""
+        return {"used_bytes": self.used_bytes(), "map_bytes": self.limit_bytes, "full": self.room_bytes() == 0}
+
+    def grow(self) -> None:
+        """Between turns: keep HEADROOM_BYTES of the map free of fragments, whatever is freed and used again."""
+        info = self._env.info()
+        if (info["last_pgno"] + 1) * self._page_bytes + HEADROOM_BYTES > info["map_size"] and self._write is None:
+            self._end_read()
+            self._env.set_mapsize(info["map_size"] + max(HEADROOM_BYTES, info["map_size"] // 4))
+
+    def close(self) -> None:
+        self.flush()
+        self._end_read()
+        self._env.close()
+        self._lock.close()
+
+
+def _row_key(queue_id: int, number: int) -> bytes:
+    return queue_id.to_bytes(4, "big") + _INDEX.pack(number)
+
+
+def _put(txn: Any, db: Any, key: bytes, packed: bytes) -> None:
+    txn.put(key, zlib.crc32(packed, zlib.crc32(key)).to_bytes(4, "big") + packed, db=db)
+
+
+def _unseal(key: bytes, raw: bytes, what: str) -> bytes:
+    packed = raw[4:]
+    if zlib.crc32(packed, zlib.crc32(key)) != int.from_bytes(raw[:4], "big"):
+        raise CorruptRow(f"the {what} row {bytes(key).hex()} is corrupt: the checksum does not match")
+    return packed
+
+
+def _lock_folder(folder: Path) -> IO[str]:
+    """One data folder, one daemon. The lock goes with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "daemon.lock", "a+")
+    except OSError as fault:
+        raise StartError(
+            f"the data folder {folder} cannot be used: {fault.strerror}", "give another with --data"
+        ) from fault
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as fault:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise StartError(
+            f"the data folder {folder} is in use by another daemon (pid {holder})",
+            "stop that one, or give another with --data",
+        ) from fault
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock

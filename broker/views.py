@@ -1,0 +1,42 @@
+"""What the model tells about queues, topics and groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .groups import Group
+from .queues import Queue
+
+
+def group_info(group: Group, queue: Queue, now_ms: int) -> dict[str, Any]:
+    """Counts of one group."""
+    ready = group.ready_count(queue.next, now_ms)
+    return {
+        "name": group.name,
+        "ready": ready,
+        "delayed": group.open_count(queue.next) - group.leased - ready,
+        "leased": group.leased,
+        "done": group.done,
+        "dead": group.dead,
+        "floor": group.floor,
+    }
+
+
+def queue_info(queue: Queue, now_ms: int) -> dict[str, Any]:
+    """Everything about one queue or topic, as docs/protocol.md section 3 lists it."""
+    groups = [group_info(group, queue, now_ms) for _, group in sorted(queue.groups.items())]
+    info: dict[str, Any] = {
+        "name": queue.name,
+        "kind": queue.kind,
+        "options": queue.options._asdict(),
+        "paused": queue.paused,
+        "created_ms": queue.created_ms,
+        "bytes": queue.bytes,
+        "oldest_ms": queue.oldest_ms(now_ms),
+        "next": queue.next,
+        "first": queue.keeps_from,
+        "groups": groups,
+    }
+    for count in ("ready", "delayed", "leased", "done", "dead"):
+        info[count] = sum(group[count] for group in groups)
+    return info

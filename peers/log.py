@@ -1,0 +1,91 @@
+"""The replicated log: entries with a checksum, hard state, and where the log of a lone voter stands."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any, NamedTuple
+
+import msgpack
+
+from .messages import CODES, KINDS, Command, Noop
+
+_FRONT = struct.Struct(">IQQI")  # checksum, term, stamp_ms, length of the head
+_INDEX = struct.Struct(">Q")
+_CHECKED = 4  # the checksum covers everything behind itself, and the index
+
+
+class CorruptEntry(Exception):
+    """An entry on disk is not what was written. It is never served: the node stops and says which one it is."""
+
+    def __init__(self, index: int, what: str) -> None:
+        super().__init__(f"log entry {index} is corrupt: {what}")
+        self.index = index
+
+
+class HardState(NamedTuple):
+    """What a node must not forget: the term it has seen, and whom it voted for in it."""
+
+    term: int
+    vote: int
+
+
+class Entry(NamedTuple):
+    """One place in the log. `stamp_ms` is the primary's time; `session` 0 means: by the node itself."""
+
+    index: int  # type: ignore[assignment]
+    term: int
+    stamp_ms: int
+    session: int
+    sequence: int
+    command: Command
+    payload: bytes
+
+
+def encode(entry: Entry) -> bytes:
+    """The entry as it lies on disk, checksum first."""
+    command = entry.command
+    head = msgpack.packb((entry.session, entry.sequence, CODES[type(command)], command))
+    front = _FRONT.pack(0, entry.term, entry.stamp_ms, len(head))
+    check = zlib.crc32(front[_CHECKED:], zlib.crc32(_INDEX.pack(entry.index)))
+    check = zlib.crc32(entry.payload, zlib.crc32(head, check))
+    return b"".join((check.to_bytes(4, "big"), front[_CHECKED:], head, entry.payload))
+
+
+def decode(index: int, raw: bytes) -> Entry:
+    """The entry out of its bytes. Raises CorruptEntry if a single bit is not as it was written."""
+    if len(raw) < _FRONT.size:
+        raise CorruptEntry(index, f"it has {len(raw)} bytes, less than its front")
+    check, term, stamp_ms, length = _FRONT.unpack_from(raw)
+    if zlib.crc32(memoryview(raw)[_CHECKED:], zlib.crc32(_INDEX.pack(index))) != check:
+        raise CorruptEntry(index, "the checksum does not match")
+    end = _FRONT.size + length
+    session, sequence, code, fields = msgpack.unpackb(raw[_FRONT.size : end], use_list=False)
+    kind = KINDS.get(code)
+    if kind is None:
+        raise CorruptEntry(index, f"command {code} is unknown: was it written by a newer version?")
+    return Entry(index, term, stamp_ms, session, sequence, kind(*fields), raw[end:])
+
+
+class Log:
+    """The end of the log, as the primary of a cluster of one keeps it: what it appends is committed by its own fsync.
+
+    Nothing that the node says leaves before that fsync, so within a turn the entries may be applied as they are made.
+    """
+
+    def __init__(self, hard: HardState, last_index: int, last_stamp_ms: int) -> None:
+        self.hard = hard
+        self.last_index = last_index
+        self.last_stamp_ms = last_stamp_ms
+
+    def campaign(self, node: int, now_ms: int) -> Entry:
+        """Win the election among one: a new term, our own vote, and the empty entry that begins it."""
+        self.hard = HardState(self.hard.term + 1, node)
+        return self.append(now_ms, 0, 0, Noop(), b"")
+
+    def append(self, now_ms: int, session: int, sequence: int, command: Any, payload: bytes) -> Entry:
+        """The next entry. Its stamp never runs backwards, whatever the clock does."""
+        self.last_index += 1
+        if now_ms > self.last_stamp_ms:
+            self.last_stamp_ms = now_ms
+        return Entry(self.last_index, self.hard.term, self.last_stamp_ms, session, sequence, command, payload)

@@ -1,0 +1,174 @@
+"""The commands: everything that changes the model, as frozen values that the log keeps.
+
+A command's code is its place on disk: never reuse one, never change the order of fields, append new ones at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Ranges = tuple[tuple[int, int], ...]  # (first, count), ...
+
+
+class Noop(NamedTuple):
+    """The empty entry with which a primary begins its term."""
+
+
+class OpenSession(NamedTuple):
+    secret: str
+    client: str
+    sequence: int  # the sequence of the hello, when it was a counted one, else 0
+
+
+class EndSession(NamedTuple):
+    session: int
+    expired: bool  # True: it was silent for too long, so what it held counts as a failure
+
+
+class Refuse(NamedTuple):
+    """A counted request that was refused before it reached the log proper: it uses up its sequence."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class Count(NamedTuple):
+    """A read with a counted sequence: it only uses it up."""
+
+
+class Create(NamedTuple):
+    name: str
+    kind: str
+    options: dict[str, Any]
+
+
+class Configure(NamedTuple):
+    name: str
+    options: dict[str, Any]
+
+
+class Delete(NamedTuple):
+    name: str
+
+
+class Purge(NamedTuple):
+    name: str
+
+
+class Pause(NamedTuple):
+    name: str
+    paused: bool
+
+
+class CreateGroup(NamedTuple):
+    topic: str
+    group: str
+    start: str
+
+
+class DeleteGroup(NamedTuple):
+    topic: str
+    group: str
+
+
+class Append(NamedTuple):
+    queue: str
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+    size: int  # bytes of the payload
+    plain: bool  # the payload has no headers
+
+
+class Pull(NamedTuple):
+    queue: str
+    group: str
+    pull: int  # the sequence of the request, by which a repeated one finds its lease
+    messages: int
+    size_max: int
+    lease_ms: int
+
+
+class Ack(NamedTuple):
+    lease: int
+    ranges: Ranges
+
+
+class Complete(NamedTuple):
+    lease: int
+    ranges: Ranges
+
+
+class Nack(NamedTuple):
+    lease: int
+    ranges: Ranges
+    delay_ms: int | None
+    has_error: bool
+
+
+class Reject(NamedTuple):
+    lease: int
+    ranges: Ranges
+    reason: str
+    has_error: bool
+
+
+class Release(NamedTuple):
+    lease: int
+    ranges: Ranges | None
+
+
+class Extend(NamedTuple):
+    leases: tuple[int, ...]
+    lease_ms: int
+
+
+class Expire(NamedTuple):
+    """The lease's time is over. `ends_ms` is the end that was seen: a lease extended meanwhile does not end."""
+
+    lease: int
+    ends_ms: int
+
+
+class Cancel(NamedTuple):
+    queue: str
+    offset: int
+
+
+class Retry(NamedTuple):
+    queue: str
+    offset: int
+
+
+class Trim(NamedTuple):
+    """Messages of a topic before this offset are past their retention."""
+
+    queue: str
+    before: int
+
+
+class Forget(NamedTuple):
+    """Outcomes of a queue that were logged up to `home` are past their time."""
+
+    queue: str
+    home: int
+
+
+class Sweep(NamedTuple):
+    """Drop the next stretch of what a purge or a delete left behind (a queue id: its name may be taken anew)."""
+
+    queue_id: int
+
+
+Command = (
+    Noop | OpenSession | EndSession | Refuse | Count | Create | Configure | Delete | Purge | Pause | CreateGroup
+    | DeleteGroup | Append | Pull | Ack | Complete | Nack | Reject | Release | Extend | Expire | Cancel | Retry | Trim
+    | Forget | Sweep
+)  # fmt: skip
+
+KINDS: dict[int, type[Any]] = {
+    1: Noop, 2: OpenSession, 3: EndSession, 4: Refuse, 5: Count, 6: Create, 7: Configure, 8: Delete, 9: Purge,
+    10: Pause,
+    11: CreateGroup, 12: DeleteGroup, 13: Append, 14: Pull, 15: Ack, 16: Complete, 17: Nack, 18: Reject, 19: Release,
+    20: Extend, 21: Expire, 22: Cancel, 23: Retry, 24: Trim, 25: Forget, 26: Sweep,
+}  # fmt: skip
+CODES: dict[type[Any], int] = {kind: code for code, kind in KINDS.items()}
