@@ -168,7 +168,7 @@ class Pool:
     tasks: tuple[str, ...] = _key((), _texts)
     ranks: int = _key(2, _integer(1, 10**5))
     launcher: str = _key("", _text)
-    mpi: str = _key("auto", _text)
+    mpi: str = _key("auto", _one_of("auto", "mpich", "openmpi"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,173 @@
+"""penstock serve, up, status."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ..broker import config as configuration
+from ..broker.config import Config, Pool
+from . import output
+from .exits import Refused
+from .options import Options, Verb
+from .processes import end_with_parent, parent_option
+
+CONFIG_FILE = "daemon.toml"
+DATA_FOLDER = "./penstock-data"
+
+data_option = click.option(
+    "--data",
+    envvar="PENSTOCK_DATA",
+    metavar="DIR",
+    help=f"The data folder.  [default: the configuration's, or {DATA_FOLDER}]",
+)
+listen_option = click.option(
+    "--listen",
+    envvar="PENSTOCK_LISTEN",
+    metavar="ENDPOINT",
+    multiple=True,
+    help="Where to listen; may be repeated.  [default: the configuration's, or tcp://127.0.0.1:7470]",
+)
+config_option = click.option(
+    "--config",
+    envvar="PENSTOCK_CONFIG",
+    metavar="FILE",
+    help=f"The configuration.  [default: {CONFIG_FILE} in the working directory, if there is one]",
+)
+
+
+@click.command(cls=Verb)
+@config_option
+@data_option
+@listen_option
+@click.option("--pools/--no-pools", default=True, help="Start the pools of [compute], or not.")
+@parent_option
+@click.pass_obj
+def serve(
+    options: Options, config: str | None, data: str | None, listen: tuple[str, ...], pools: bool, parent_pid: int | None
+) -> int:
+    """Run a daemon until SIGTERM or Ctrl-C. SIGHUP re-reads what can be re-read.
+
+    The data folder and the endpoints of the command line win over those of the configuration. Log lines go to stderr.
+    """
+    end_with_parent(parent_pid)
+    source, settings = _settings(config, data, listen)
+    if pools and settings.compute.pools:
+        return _with_pools(source, settings, settings.compute.pools)
+    return _run(source, settings)
+
+
+@click.command(cls=Verb)
+@config_option
+@data_option
+@listen_option
+@click.option("--queue", default="forecast", show_default=True, help="The queue that the pool works on.")
+@click.option("--tasks", default="penstock.compute.forecast", show_default=True, metavar="MODULE", help="Its tasks.")
+@click.option("--ranks", default=2, show_default=True, type=click.IntRange(min=1), help="Its processes.")
+@parent_option
+@click.pass_obj
+def up(
+    options: Options,
+    config: str | None,
+    data: str | None,
+    listen: tuple[str, ...],
+    queue: str,
+    tasks: str,
+    ranks: int,
+    parent_pid: int | None,
+) -> int:
+    """A daemon with a pool, for trying things; Ctrl-C ends both. What was queued stays in the data folder."""
+    end_with_parent(parent_pid)
+    source, settings = _settings(config, data, listen)
+    pool = Pool(queue=queue, tasks=(tasks,), ranks=ranks)
+
+    def ready(endpoint: str) -> None:
+        _make_queue(endpoint, queue)
+        for line in _how_to_use(endpoint, queue, tasks):
+            output.note(line)
+        if options.json:
+            output.say_json({"endpoint": endpoint, "queue": queue, "data": settings.node.data})
+
+    return _with_pools(source, settings, (pool,), ready)
+
+
+@click.command(cls=Verb)
+@click.pass_obj
+def status(options: Options) -> None:
+    """What the daemon says of itself: role, data, durability, what it keeps and what it has done."""
+    with options.connect() as client:
+        output.one(client.status(), options.json)
+
+
+def _settings(config: str | None, data: str | None, listen: tuple[str, ...]) -> tuple[str | None, Config]:
+    """Where the configuration comes from (None: defaults) and what it says, command line included."""
+    source = config or (CONFIG_FILE if Path(CONFIG_FILE).is_file() else None)
+    settings = Config() if source is None else configuration.load(source)
+    return source, configuration.override(settings, data, listen)
+
+
+def _run(source: str | None, settings: Config) -> int:
+    import lmdb
+
+    from ..broker.daemon import serve as run  # zmq and lmdb: not for --help
+    from ..broker.store import CorruptRow
+    from ..peers.log import CorruptEntry
+
+    _log_to_stderr(settings.node.log_level)
+    try:
+        run(settings, source)
+    except (lmdb.Error, CorruptEntry, CorruptRow) as error:
+        # After a failed commit nobody knows what is on the disk: only a start, which reads it anew, may go on.
+        raise Refused(
+            f"the daemon stopped: {error}", "start it again; if that is refused, restore the data folder"
+        ) from error
+    return 0
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("penstock")
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
+
+
+def _with_pools(
+    source: str | None, settings: Config, pools: tuple[Pool, ...], ready: Callable[[str], None] | None = None
+) -> int:
+    from .supervisor import supervise
+
+    arguments = ["serve", "--no-pools", "--data", settings.node.data]
+    arguments += ["--config", source] if source else []
+    arguments += [part for endpoint in settings.node.listen for part in ("--listen", endpoint)]
+    return supervise(arguments, Path(settings.node.data), pools, ready)
+
+
+def _make_queue(endpoint: str, queue: str) -> None:
+    from ..client import connect
+    from ..peers.errors import AlreadyExists
+
+    with connect(endpoint) as client:
+        try:
+            client.create_queue(queue)
+        except AlreadyExists:
+            return  # from the last time
+
+
+def _how_to_use(endpoint: str, queue: str, tasks: str) -> list[str]:
+    where = "" if endpoint == "tcp://127.0.0.1:7470" else f" --endpoint {endpoint}"
+    example = "'{\"assets\": [0, 1, 2]}'" if tasks == "penstock.compute.forecast" else "'{...}'"
+    return [
+        f"listening on {endpoint}; a pool works on the queue {queue!r}. Try, in another terminal:",
+        f"    penstock job submit {queue} {example} --wait{where}",
+        f"    penstock queue list{where}",
+        f"    penstock push notes 'hello'{where}    (after: penstock queue create notes{where})",
+        "Ctrl-C ends both.",
+    ]

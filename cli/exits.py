@@ -1,0 +1,68 @@
+"""How a command ends: one table from errors to exit codes, and how an error is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import click
+
+from ..peers import errors
+from ..peers.errors import PenstockError
+
+OK: Final = 0
+FAILED: Final = 1  # the job or the check failed
+USAGE: Final = 2
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count it
+
+EXIT_CODES: Final[dict[type[Exception], int]] = {
+    errors.JobFailed: FAILED,
+    errors.JobCancelled: FAILED,
+    errors.InvalidArgument: USAGE,
+    errors.NotFound: 3,
+    errors.Unauthenticated: 4,
+    errors.PermissionDenied: 4,
+    errors.NotPrimary: 5,
+    errors.NoQuorum: 5,
+    errors.Closed: 5,
+    errors.Timeout: 6,
+    errors.AlreadyExists: 7,
+    errors.QueueFull: 7,
+    errors.TooLarge: 7,
+    errors.StorageFull: 7,
+    errors.LeaseLost: 7,
+    errors.SessionExpired: 7,
+}  # every other error: FAILED
+
+
+class Refused(PenstockError):
+    """The command itself refuses: what is asked for makes no sense here."""
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code of `error`: that of the nearest of its classes in the table."""
+    return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), FAILED)
+
+
+def tell(error: Exception, as_json: bool) -> None:
+    """Print `error` on stderr: as `error:` and `hint:` lines, or as one JSON object, with a failed job's traceback."""
+    body = _body(error)
+    if as_json:
+        click.echo(json.dumps({"error": body}), err=True)
+        return
+    if body.get("traceback"):
+        click.echo(body["traceback"].rstrip(), err=True)
+    click.echo(f"error: {body['message']}", err=True)
+    if body["hint"]:
+        click.echo(f"hint: {body['hint']}", err=True)
+
+
+def _body(error: Exception) -> dict[str, Any]:
+    body: dict[str, Any] = {"code": type(error).__name__, "message": str(error), "hint": "", "retryable": False}
+    if isinstance(error, PenstockError):
+        body |= {"code": error.code, "message": error.message, "hint": error.hint, "retryable": error.retryable}
+    elif isinstance(error, OSError) and error.strerror:
+        body["message"] = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, errors.JobFailed):
+        body |= {"traceback": error.traceback, "rank": error.rank}
+    return body

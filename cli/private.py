@@ -1,0 +1,108 @@
+"""A daemon of one's own: in a temporary folder, on a port nobody chose, gone when the block ends."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from ..peers.errors import Timeout
+from .exits import Refused
+from .processes import spawn, stop
+
+START_S: Final = 30.0  # a restart replays the log first
+POLL_S: Final = 0.005
+CONNECT_S: Final = 5.0  # it has said that it listens
+ENDPOINT_FILE: Final = "endpoint"  # in the data folder; the daemon writes it when it listens
+
+
+class PrivateDaemon:
+    """A context manager: a running daemon, whose `endpoint` answers.
+
+    `settings` is the text of its daemon.toml without [node]. A `folder` that is given stays; one of its own goes.
+    """
+
+    def __init__(self, settings: str = "", folder: Path | None = None) -> None:
+        self._own = folder is None
+        self.folder = Path(tempfile.mkdtemp(prefix="penstock-")) if folder is None else folder
+        self.data = self.folder / "data"
+        self.log = self.folder / "daemon.log"
+        self.endpoint = ""
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise Refused("the private daemon does not run")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises Refused with the end of its log if it ends instead, or Timeout."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        file = self.data / ENDPOINT_FILE
+        file.unlink(missing_ok=True)
+        config = self.folder / "daemon.toml"
+        config.write_text(self._settings, encoding="utf-8")
+        with self.log.open("ab") as log:
+            self._process = spawn(
+                ["serve", "--config", str(config), "--data", str(self.data), "--listen", "tcp://127.0.0.1:*"], log
+            )
+        self.endpoint = wait_endpoint(file, self._process, self.log)
+
+    def stop(self) -> int:
+        """End it cleanly; its exit code. `start` starts it again on the same data."""
+        code = 0 if self._process is None else stop(self._process)
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
+        self.stop()
+        if self._own:
+            shutil.rmtree(self.folder, ignore_errors=True)  # what is left is a temporary file
+
+
+def wait_endpoint(
+    file: Path, process: subprocess.Popen[bytes], log: Path | None = None, patience_s: float = START_S
+) -> str:
+    """The endpoint that the daemon `process` writes to `file`, once it answers there."""
+    from ..client import connect  # numpy and zmq: only where they are used
+
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise Refused(f"the daemon ended with exit code {process.returncode}", _last_lines(log))
+        lines = file.read_text(encoding="utf-8").split() if file.exists() else []
+        if lines:
+            with connect(lines[0], retry_for=CONNECT_S):
+                return lines[0]
+        time.sleep(POLL_S)
+    raise Timeout(f"the daemon did not listen within {patience_s:g} s", _last_lines(log))
+
+
+def _last_lines(log: Path | None) -> str:
+    return "" if log is None or not log.exists() else "; ".join(log.read_text(errors="replace").splitlines()[-3:])

@@ -1,0 +1,149 @@
+"""penstock queue: create, list, show, delete, purge, pause, resume, peek, configure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from . import output
+from .messages import message_row
+from .options import (
+    NO_LIMIT,
+    Noun,
+    Options,
+    complete_names,
+    confirm,
+    count_or_none,
+    duration,
+    duration_or_none,
+    size_or_none,
+)
+
+COLUMNS = ("name", "ready", "delayed", "leased", "done", "dead", "bytes", "oldest_ms", "paused")
+Decorated = Callable[..., Any]
+
+name_argument = click.argument("name", shell_complete=complete_names("queue"))
+
+
+def queue_options(function: Decorated) -> Decorated:
+    """The options of a queue, all optional: what is not given stays as it is."""
+    options = (
+        click.option("--max-messages", type=count_or_none, help="Refuse more messages than this, or none."),
+        click.option("--max-bytes", type=size_or_none, help="Refuse more bytes than this, or none."),
+        click.option("--max-failures", type=count_or_none, help="To the dead letters after so many failures, or none."),
+        click.option("--retry-delay", type=duration, help="Pause before a failed message is given again."),
+        click.option("--result-ttl", type=duration, help="How long results of jobs are kept."),
+    )
+    for option in reversed(options):  # as decorators would be applied
+        function = option(function)
+    return function
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; the word `none` means no limit."""
+    return {key: None if value == NO_LIMIT else value for key, value in values.items() if value is not None}
+
+
+@click.group(cls=Noun)
+def queue() -> None:
+    """Queues: each message goes to one consumer."""
+
+
+@queue.command()
+@click.argument("name")
+@queue_options
+@click.pass_obj
+def create(options: Options, /, name: str, **values: Any) -> None:
+    """Create the queue NAME."""
+    with options.connect() as client:
+        output.one(info_row(client.create_queue(name, **given(values))), options.json)
+
+
+@queue.command(name="list")
+@click.pass_obj
+def list_(options: Options) -> None:
+    """All queues. In a pipe: name, ready, delayed, leased, done, dead, bytes, oldest_ms, paused."""
+    with options.connect() as client:
+        output.rows(map(info_row, client.list_queues()), COLUMNS, options.json)
+
+
+@queue.command()
+@name_argument
+@click.pass_obj
+def show(options: Options, name: str) -> None:
+    """Everything about the queue NAME."""
+    with options.connect() as client:
+        output.one(info_row(client.describe(name)), options.json)
+
+
+@queue.command()
+@name_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def delete(options: Options, name: str, yes: bool) -> None:
+    """Delete the queue NAME with everything in it."""
+    with options.connect() as client:
+        info = client.describe(name)
+        confirm(f"Delete {name} with {info.ready + info.delayed + info.leased} messages?", yes)
+        client.delete(name)
+        output.one({"deleted": name}, options.json)
+
+
+@queue.command()
+@name_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def purge(options: Options, name: str, yes: bool) -> None:
+    """Throw away what waits in the queue NAME. What a consumer holds stays."""
+    with options.connect() as client:
+        info = client.describe(name)
+        confirm(f"Throw away the {info.ready + info.delayed} messages that wait in {name}?", yes)
+        output.one({"name": name, "purged": client.purge(name)}, options.json)
+
+
+@queue.command()
+@name_argument
+@click.pass_obj
+def pause(options: Options, name: str) -> None:
+    """Take messages into NAME, give none out."""
+    with options.connect() as client:
+        output.one(info_row(client.pause(name)), options.json)
+
+
+@queue.command()
+@name_argument
+@click.pass_obj
+def resume(options: Options, name: str) -> None:
+    """Give messages of NAME out again."""
+    with options.connect() as client:
+        output.one(info_row(client.resume(name)), options.json)
+
+
+@queue.command()
+@name_argument
+@click.option("-n", "--limit", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@click.pass_obj
+def peek(options: Options, name: str, limit: int) -> None:
+    """Look at the next messages of NAME without taking them. In a pipe: offset, key, body."""
+    with options.connect() as client:
+        items = [message_row(message) for message in client.peek(name, limit=limit)]
+        output.rows(items, ("offset", "key", "body"), options.json)
+
+
+@queue.command()
+@name_argument
+@queue_options
+@click.option("--retention", type=duration_or_none, help="Topics: messages older than this go, or none.")
+@click.pass_obj
+def configure(options: Options, /, name: str, **values: Any) -> None:
+    """Change options of the queue or topic NAME; those that are not given stay."""
+    with options.connect() as client:
+        output.one(info_row(client.configure(name, **given(values))), options.json)
+
+
+def info_row(info: Any) -> dict[str, Any]:
+    """A queue's or topic's info as one object."""
+    row: dict[str, Any] = output.jsonable(info)
+    return row

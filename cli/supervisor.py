@@ -1,0 +1,105 @@
+"""A daemon and its pools as children of one process: pools are restarted, the daemon's end is the end."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from ..broker.config import Pool
+from .output import note
+from .private import ENDPOINT_FILE, wait_endpoint
+from .processes import spawn, stop
+
+BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses before the next start of a pool that ended by itself
+STEADY_S: Final = 60.0  # a pool that ran so long starts with the first pause again
+POLL_S: Final = 0.25
+LAUNCHERS: Final = {
+    "auto": "",  # the pool's own choice
+    "mpich": "{bin}/mpiexec -n {ranks}",
+    # Root, more ranks than cores, and no network: what its own defaults refuse or are slow with.
+    "openmpi": "{bin}/mpiexec --allow-run-as-root --map-by :OVERSUBSCRIBE --mca pml ob1 --mca btl self,sm -n {ranks}",
+}
+
+
+@dataclass(slots=True)
+class _Child:
+    arguments: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    started_s: float = 0.0
+    due_s: float = 0.0
+    failures: int = 0
+
+    def tend(self, now_s: float) -> None:
+        """Start it when it is due; when it has ended, say so and make it due again."""
+        if self.process is None:
+            if now_s >= self.due_s:
+                self.process, self.started_s = spawn(self.arguments), now_s
+        elif self.process.poll() is not None:
+            if now_s - self.started_s > STEADY_S:
+                self.failures = 0
+            pause_s = BACKOFF_S[min(self.failures, len(BACKOFF_S) - 1)]
+            note(f"a pool ended with exit code {self.process.returncode}; next start in {pause_s:g} s")
+            self.process, self.due_s, self.failures = None, now_s + pause_s, self.failures + 1
+
+
+def supervise(
+    serve: Sequence[str], data: Path, pools: Sequence[Pool], ready: Callable[[str], None] | None = None
+) -> int:
+    """Run `penstock SERVE...` and `pools` until SIGTERM, SIGINT or the daemon's end; the daemon's exit code.
+
+    The pools are stopped first, so that they can still give their leases back. SIGHUP is handed on to the daemon.
+    """
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+
+    file = data / ENDPOINT_FILE
+    file.unlink(missing_ok=True)
+    daemon = spawn(serve)
+    children: list[_Child] = []
+    try:
+        endpoint = wait_endpoint(file, daemon, patience_s=math.inf)  # a long log takes its time
+        # Only now: until here a signal should end us at once, and our children with us.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, ask)
+        signal.signal(signal.SIGHUP, lambda number, frame: daemon.send_signal(number))
+        children = [_Child(_start_arguments(pool, task, endpoint)) for pool in pools for task in pool.tasks]
+        for child in children:
+            child.tend(time.monotonic())
+        if ready is not None:
+            ready(endpoint)
+        while not asked and daemon.poll() is None:
+            for child in children:
+                child.tend(time.monotonic())
+            time.sleep(POLL_S)
+    finally:
+        _stop_all([child.process for child in children if child.process is not None])
+        code = stop(daemon)
+    return code
+
+
+def _stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        stop(process)
+
+
+def _start_arguments(pool: Pool, task: str, endpoint: str) -> list[str]:
+    arguments = ["pool", "start", "--endpoint", endpoint, "--tasks", task, "--ranks", str(pool.ranks)]
+    if pool.queue is not None:
+        arguments += ["--queue", pool.queue]
+    launcher = pool.launcher or LAUNCHERS[pool.mpi]
+    if launcher:
+        arguments += ["--launcher", launcher]
+    return arguments

@@ -1,0 +1,113 @@
+"""penstock job, with a worker that is a plain consumer: what the pool does, without MPI."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import penstock
+from penstock.peers.values import unpack
+
+
+@pytest.fixture
+def worked(shell: Any, queue: str) -> Iterator[str]:
+    """A queue whose jobs {"x": n} are answered with n * n; those without x fail for good."""
+    with penstock.connect(shell.endpoint) as client, client.consumer(queue) as consumer:
+
+        def work() -> None:
+            for message in consumer:
+                value = unpack(message.body)
+                if "x" in value:
+                    message.complete(value["x"] ** 2).wait()
+                else:
+                    error = {"type": "KeyError", "message": "no x", "traceback": "Traceback: no x here", "rank": 1}
+                    message.reject("no x", error=error).wait()
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        try:
+            yield queue
+        finally:
+            consumer.stop()
+            worker.join()
+
+
+def test_submit_and_wait_prints_the_result(shell: Any, worked: str) -> None:
+    assert shell.ok("job", "submit", worked, '{"x": 7}', "--wait") == "49\n"
+
+
+def test_results_of_many_come_in_the_order_of_submission(shell: Any, worked: str) -> None:
+    lines = "".join(f'{{"x": {number}}}\n' for number in range(50))
+    rows = shell.json("job", "submit", worked, "-", "--wait", stdin=lines)
+    assert [row["result"] for row in rows] == [number**2 for number in range(50)]
+    assert [row["id"] for row in rows] == [f"{worked}/{number}" for number in range(50)]
+
+
+def test_a_failed_job_exits_1_with_its_traceback(shell: Any, worked: str) -> None:
+    assert shell("job", "submit", worked, '{"y": 7}', "--wait").returncode == 1
+    done = shell("job", "result", f"{worked}/0")
+    assert done.returncode == 1
+    assert "Traceback: no x here".replace("Traceback", "") in done.stderr.replace("Traceback", "")
+    (row,) = shell.json("job", "show", f"{worked}/0")
+    assert (row["id"], row["status"], row["reason"]) == (f"{worked}/0", "dead", "no x")
+
+
+def test_wait_tells_how_each_ended_and_exits_1_if_one_failed(shell: Any, worked: str) -> None:
+    ids = shell.ok("job", "submit", worked, "-", stdin='{"x": 1}\n{"y": 1}\n').split()
+    assert ids == [f"{worked}/0", f"{worked}/1"]
+    done = shell("job", "wait", *ids, "--json", "--timeout", "30s")
+    assert done.returncode == 1
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["done", "dead"]
+    assert shell("job", "wait", ids[0]).returncode == 0
+
+
+def test_a_job_nobody_works_on_is_queued_and_waiting_for_it_is_6(shell: Any, queue: str) -> None:
+    assert shell.json("job", "submit", queue, '{"x": 1}') == [{"id": f"{queue}/0"}]
+    assert shell.json("job", "show", f"{queue}/0")[0]["status"] == "queued"
+    assert shell("job", "wait", f"{queue}/0", "--timeout", "200ms").returncode == 6
+    assert shell("job", "result", f"{queue}/0", "--wait", "50ms").returncode == 6
+
+
+def test_list_is_filtered_by_status(shell: Any, queue: str) -> None:
+    shell.ok("job", "submit", queue, "-", stdin='{"x": 1}\n{"x": 2}\n{"x": 3}\n')
+    assert shell.json("job", "cancel", f"{queue}/1") == [{"id": f"{queue}/1", "status": "cancelled"}]
+    assert [row["id"] for row in shell.json("job", "list", queue, "--status", "queued")] == [f"{queue}/0", f"{queue}/2"]
+    assert len(shell.ok("job", "list", queue, "--limit", "2").splitlines()) == 2
+    assert shell.json("job", "show", f"{queue}/1")[0]["status"] == "cancelled"
+
+
+def test_a_cancelled_job_cannot_be_cancelled_again(shell: Any, queue: str) -> None:
+    shell.ok("job", "submit", queue, "1")
+    shell.ok("job", "cancel", f"{queue}/0")
+    assert shell("job", "cancel", f"{queue}/0").returncode == 2
+
+
+def test_a_dead_job_is_retried_as_a_new_one(shell: Any, worked: str) -> None:
+    shell("job", "submit", worked, '{"y": 7}', "--wait")
+    assert shell.json("job", "retry", f"{worked}/0") == [{"id": f"{worked}/0", "retried_as": f"{worked}/1"}]
+
+
+@pytest.mark.parametrize("verb", ["show", "wait", "result", "cancel", "retry"])
+def test_a_job_that_never_was_is_3(shell: Any, queue: str, verb: str) -> None:
+    assert shell("job", verb, f"{queue}/77").returncode == 3
+
+
+@pytest.mark.parametrize("verb", ["show", "wait", "result", "cancel", "retry"])
+def test_an_id_that_is_none_is_usage(shell: Any, verb: str) -> None:
+    assert shell("job", verb, "seventyseven").returncode == 2
+
+
+def test_arguments_of_the_forecast_are_checked_before_anything_is_sent(shell: Any) -> None:
+    shell("queue", "create", "forecast")
+    for arguments in ('{"assets": []}', '{"assets": [0], "window": 1}', '{"assests": [0]}', '{"assets": [100000]}'):
+        done = shell("job", "submit", "forecast", arguments)
+        assert done.returncode == 2, arguments
+    assert shell.json("queue", "show", "forecast")[0]["next"] == 0
+
+
+def test_a_tasks_module_without_a_task_for_the_queue_is_refused(shell: Any, queue: str) -> None:
+    done = shell("job", "submit", queue, "{}", "--tasks", "penstock.compute.forecast")
+    assert done.returncode == 2
+    assert queue in done.stderr
