@@ -20,7 +20,7 @@ from .state import Gone, State
 class Checkpoint(NamedTuple):
     """What goes to disk in the transaction that moves `applied` on: rows to write, and rows and entries to delete.
 
-    Log entries from the last checkpoint up to `applied` go too, but for those in `kept`: their messages or outcomes live.
+    Log entries from the last checkpoint up to `applied` go too, unless they are in `kept`: something in them lives.
     """
 
     applied: int
@@ -42,8 +42,10 @@ class Writes(NamedTuple):
 
 
 def take(model: Model) -> Checkpoint:
-    """Everything that changed since the last checkpoint. Rows in memory are handed over: from now on they are read from disk,
-    so the caller commits before it asks the model anything again."""
+    """Everything that changed since the last checkpoint.
+
+    Rows in memory are handed over, to be read from disk from now on: commit this before the model is asked again.
+    """
     state = model.state
     extents: list[tuple[int, Extent]] = []
     steps: list[tuple[int, int, list[Outcome]]] = []
@@ -68,7 +70,7 @@ def take(model: Model) -> Checkpoint:
 
 
 def digest(model: Model) -> str:
-    """A fingerprint of the whole state: equal on all nodes at equal `applied`, and after a replay. Not of what lies on disk."""
+    """A fingerprint of the state: equal on all nodes at equal `applied`, and after a replay. Not of what is on disk."""
     state = model.state
     leases: dict[int, list[Lease]] = {}
     for lease in state.leases.values():
@@ -109,7 +111,7 @@ def _pack_group(group: Group, leases: list[Lease]) -> list[Any]:
     return [
         group.name, group.floor, group.cursor, group.done, group.dead, list(group.acked), sorted(group.again),
         sorted(group.delayed),
-        [(lease.id, lease.session, lease.pull, lease.ends_ms, lease.spans) for lease in sorted(leases, key=lambda it: it.id)],
+        [(it.id, it.session, it.pull, it.ends_ms, it.spans) for it in sorted(leases, key=lambda it: it.id)],
     ]  # fmt: skip
 
 

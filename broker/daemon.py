@@ -57,8 +57,8 @@ def limits_of(config: Config) -> Limits:
 def serve(config: Config, source: str | None = None) -> None:
     """Run a node until SIGTERM or SIGINT. `source`: the file that SIGHUP reads anew.
 
-    Raises StartError if it cannot start. Raises OSError, lmdb.Error, CorruptEntry or CorruptRow if it must not go on: nothing is
-    retried on a disk that may have written half.
+    Raises StartError if it cannot start; OSError, lmdb.Error, CorruptEntry or CorruptRow if it must not go on: nothing
+    is retried on a disk that may have written half.
     """
     with contextlib.ExitStack() as closing:
         daemon = Daemon(config, source, closing)

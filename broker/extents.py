@@ -1,4 +1,4 @@
-"""Where the messages of a queue lie: rows that point from offsets into log entries. The newest are in memory, the others on disk."""
+"""Where the messages of a queue lie: rows that point from offsets into log entries; the newest in memory, not yet on disk."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ class Extents:
                 found = self.recent[self.firsts[bisect_right(self.firsts, offset) - 1]]
             else:
                 found = self.reader.extent(self.queue_id, offset)
-        assert found is not None and found.first <= offset < found.end, (self.queue_id, offset, found)
+        assert found is not None, (self.queue_id, offset)
+        assert found.first <= offset < found.end, (self.queue_id, offset, found)
         self._last = found
         return found
 

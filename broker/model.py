@@ -1,6 +1,6 @@
 """The model: what the cluster knows, changed by one thing only, the commands out of the log, in their order.
 
-Pure and deterministic: the same entries give the same state on every node and at every replay. Time is the entry's stamp.
+Pure and deterministic: the same entries give the same state on every node and in every replay. Time is their stamp.
 """
 
 from __future__ import annotations

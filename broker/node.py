@@ -252,7 +252,7 @@ class Node:
         request: wire.Request,
         make: Callable[[ask.Args, bytes | None, ask.Bounds], ask.Proposal],
     ) -> Answer:
-        """Propose what is asked for. A refusal is proposed too: it uses up the sequence, so the next one leaves no gap."""
+        """Propose what is asked for. A refusal is proposed too: it uses up the sequence, so that no gap follows."""
         try:
             command, payload = make(request.args, request.payload, self.bounds)
             if payload:
@@ -282,7 +282,7 @@ class Node:
         turn.room_bytes -= size + ACK_ROOM_BYTES
 
     def _propose(self, session: int, sequence: int, command: m.Command, payload: bytes) -> Answer:
-        """Into the log, and, since this node is the whole quorum, at once into the model: nothing leaves before the commit."""
+        """Into the log and, this node being the whole quorum, at once into the model: nothing leaves before the commit."""
         entry = self.log.append(self.now_ms, session, sequence, command, payload)
         self._turn.entries.append(entry)
         if payload:
@@ -312,8 +312,8 @@ class Node:
         self.connections[route] = Connection(session.id, self.now_ms)
         self.upkeep.heard[session.id] = self.now_ms
         body = {
-            "session": session.token, "last": session.last, "node": self.about["node"], "cluster": self.about["cluster"],
-            "primary": self.about["primary"],
+            "session": session.token, "last": session.last, "node": self.about["node"],
+            "cluster": self.about["cluster"], "primary": self.about["primary"],
             "limits": {
                 "max_message": self.limits.max_message, "max_batch": self.limits.max_batch, "window": WINDOW,
                 "session_timeout_ms": self.limits.session_timeout_ms, "parked": self.limits.parked,
@@ -469,7 +469,8 @@ class Node:
     def _status(self) -> dict[str, Any]:
         kinds = [queue.kind for queue in self.state.queues.values()]
         return {
-            **self.about, "storage": self.disk.usage(), "role": "primary", "term": self.log.hard.term, "applied": self.state.applied,
+            **self.about, "storage": self.disk.usage(), "role": "primary", "term": self.log.hard.term,
+            "applied": self.state.applied,
             "now_ms": self.now_ms, "uptime_ms": self.now_ms - self.about["started_ms"],
             "sessions": len(self.state.sessions), "queues": kinds.count("queue"), "topics": kinds.count("topic"),
             "parked": len(self.pulls) + len(self.waits), "counters": dict(vars(self.counters)),

@@ -81,9 +81,8 @@ def list_jobs(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Fo
     after = ask.integer(args, "after", -1, ask.OFFSET_MAX, -1)
     jobs = Jobs(state, queue, now_ms)
     found: list[dict[str, Any]] = []
-    scanned = 0
-    for first, end, what, outcome in merge(_ended(queue, after + 1), jobs.live(after + 1), key=_first_of):
-        scanned += 1
+    stretches = merge(_ended(queue, after + 1), jobs.live(after + 1), key=_first_of)
+    for scanned, (first, end, what, outcome) in enumerate(stretches, 1):
         if status in (None, what):
             for offset in range(max(first, after + 1), end):
                 if len(found) == limit:

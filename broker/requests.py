@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..peers import messages as m
@@ -49,9 +50,14 @@ def text(args: Args, name: str, length_max: int = 1000, default: Any = _MISSING)
     return value
 
 
+@lru_cache(maxsize=4096)
+def _is_name(value: str) -> bool:
+    return NAME.fullmatch(value) is not None
+
+
 def name_of(args: Args, name: str, default: Any = _MISSING) -> str:
     value = args.get(name, default)
-    if type(value) is not str or (value != default and not NAME.fullmatch(value)):
+    if type(value) is not str or (value != default and not _is_name(value)):
         raise InvalidArgument(
             f"{name} is {_shown(value)}, which is no name",
             "a name has 1 to 200 letters, digits, '.', '_' or '-', and does not start with '-'",

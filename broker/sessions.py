@@ -58,7 +58,7 @@ class Session:
             return known
         return refusal(
             ProtocolError(
-                f"sequence {sequence} was used long ago: its answer is no longer remembered (the last one is {self.last})",
+                f"sequence {sequence} was used long ago, its answer is no longer remembered (the last is {self.last})",
                 "keep at most `window` counted requests without a reply",
             )
         )

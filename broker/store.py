@@ -83,7 +83,7 @@ class Store:
                 txn.put(b"format", str(FORMAT).encode(), db=self._state)
             elif found != str(FORMAT).encode():
                 raise StartError(
-                    f"{self.folder} was written in disk format {found.decode(errors='replace')}; this version reads format {FORMAT}",
+                    f"{self.folder} is in disk format {found.decode(errors='replace')}; this version reads format {FORMAT}",
                     "start the version that wrote it, or give another data folder",
                 )
 
@@ -126,7 +126,7 @@ class Store:
     # -- one turn -----------------------------------------------------------------------------------------------------
 
     def commit(self, writes: Writes) -> None:
-        """Make a turn durable, in one transaction. Any error stops the node: what is on a disk after one is not known."""
+        """Make a turn durable, in one transaction. Any error stops the node: nobody knows what a disk holds after one."""
         self._end_read()
         if not writes.entries and writes.hard is None and writes.checkpoint is None:
             return
@@ -267,7 +267,7 @@ class Store:
         return int(pages) * self._page_bytes
 
     def room_bytes(self) -> int:
-        """How much may still be published before the map or the disk counts as full. Acks and deletes use what is behind it."""
+        """How much may be published before map or disk count as full. Acks and deletes use what is behind that."""
         used = self.used_bytes()
         file_bytes = (self._env.info()["last_pgno"] + 1) * self._page_bytes
         disk = os.statvfs(self.folder)
@@ -312,7 +312,7 @@ def _lock_folder(folder: Path) -> IO[str]:
     """One data folder, one daemon. The lock goes with the process, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "daemon.lock", "a+")
+        lock = open(folder / "daemon.lock", "a+")  # noqa: SIM115 (it is held as long as the daemon lives)
     except OSError as fault:
         raise StartError(
             f"the data folder {folder} cannot be used: {fault.strerror}", "give another with --data"

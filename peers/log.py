@@ -10,9 +10,10 @@ import msgpack
 
 from .messages import CODES, KINDS, Command, Noop
 
-_FRONT = struct.Struct(">IQQI")  # checksum, term, stamp_ms, length of the head
-_INDEX = struct.Struct(">Q")
-_CHECKED = 4  # the checksum covers everything behind itself, and the index
+_CHECK = struct.Struct(">I")
+_FRONT = struct.Struct(">QQI")  # term, stamp_ms, length of the head
+_CHECKED = struct.Struct(">QQQI")  # the index, which the checksum covers but the value does not hold, and the front
+_HEAD = _CHECK.size + _FRONT.size
 
 
 class CorruptEntry(Exception):
@@ -46,21 +47,20 @@ def encode(entry: Entry) -> bytes:
     """The entry as it lies on disk, checksum first."""
     command = entry.command
     head = msgpack.packb((entry.session, entry.sequence, CODES[type(command)], command))
-    front = _FRONT.pack(0, entry.term, entry.stamp_ms, len(head))
-    check = zlib.crc32(front[_CHECKED:], zlib.crc32(_INDEX.pack(entry.index)))
-    check = zlib.crc32(entry.payload, zlib.crc32(head, check))
-    return b"".join((check.to_bytes(4, "big"), front[_CHECKED:], head, entry.payload))
+    front = _CHECKED.pack(entry.index, entry.term, entry.stamp_ms, len(head)) + head
+    check = zlib.crc32(entry.payload, zlib.crc32(front))
+    return b"".join((_CHECK.pack(check), front[8:], entry.payload))
 
 
 def decode(index: int, raw: bytes) -> Entry:
     """The entry out of its bytes. Raises CorruptEntry if a single bit is not as it was written."""
-    if len(raw) < _FRONT.size:
+    if len(raw) < _HEAD:
         raise CorruptEntry(index, f"it has {len(raw)} bytes, less than its front")
-    check, term, stamp_ms, length = _FRONT.unpack_from(raw)
-    if zlib.crc32(memoryview(raw)[_CHECKED:], zlib.crc32(_INDEX.pack(index))) != check:
+    if zlib.crc32(memoryview(raw)[_CHECK.size :], zlib.crc32(index.to_bytes(8, "big"))) != _CHECK.unpack_from(raw)[0]:
         raise CorruptEntry(index, "the checksum does not match")
-    end = _FRONT.size + length
-    session, sequence, code, fields = msgpack.unpackb(raw[_FRONT.size : end], use_list=False)
+    term, stamp_ms, length = _FRONT.unpack_from(raw, _CHECK.size)
+    end = _HEAD + length
+    session, sequence, code, fields = msgpack.unpackb(raw[_HEAD:end], use_list=False)
     kind = KINDS.get(code)
     if kind is None:
         raise CorruptEntry(index, f"command {code} is unknown: was it written by a newer version?")

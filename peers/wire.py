@@ -11,6 +11,9 @@ from .errors import PenstockError, ProtocolError, to_body
 
 MAGIC = b"PS1"
 VERSION = 1
+LOW, HIGH = -(2**63), 2**63 - 1  # of a sequence
+
+_BYTES = {bytes}
 
 Headers = list[dict[str, Any] | None] | None
 
@@ -53,7 +56,7 @@ def refusal(sequence: int, error: PenstockError) -> list[bytes]:
 def parse_request(frames: Sequence[bytes]) -> Request:
     """One request out of its frames. Raises ProtocolError, which says which frame is wrong and how."""
     (op, sequence, args), payload = _parse(frames, "[op, sequence, args]")
-    if type(op) is not str or type(args) is not dict or not _is_sequence(sequence):
+    if type(op) is not str or type(args) is not dict or type(sequence) is not int or not LOW <= sequence <= HIGH:
         raise ProtocolError("a request header must be msgpack [op: text, sequence: integer, args: map]")
     return Request(op, sequence, args, payload)
 
@@ -61,13 +64,9 @@ def parse_request(frames: Sequence[bytes]) -> Request:
 def parse_reply(frames: Sequence[bytes]) -> Reply:
     """One reply out of its frames. Raises ProtocolError."""
     (sequence, status, body), payload = _parse(frames, "[sequence, status, body]")
-    if type(status) is not str or type(body) is not dict or not _is_sequence(sequence):
+    if type(status) is not str or type(body) is not dict or type(sequence) is not int:
         raise ProtocolError("a reply header must be msgpack [sequence: integer, status: text, body: map]")
     return Reply(sequence, status, body, payload)
-
-
-def _is_sequence(value: object) -> bool:
-    return type(value) is int and -(2**63) <= value < 2**63
 
 
 def _parse(frames: Sequence[bytes], shape: str) -> tuple[tuple[Any, Any, Any], bytes | None]:
@@ -104,7 +103,7 @@ def unpack_payload(payload: bytes) -> tuple[list[bytes], Headers]:
     if type(value) is not list or len(value) != 2 or type(value[0]) is not list:
         raise ProtocolError("a payload must be msgpack [bodies, headers]")
     bodies, headers = value
-    if bodies and set(map(type, bodies)) != {bytes}:
+    if not {*map(type, bodies)} <= _BYTES:
         raise ProtocolError("each body of a payload must be bin (bytes)")
     if headers is not None:
         _check_headers(headers, len(bodies))
