@@ -194,7 +194,7 @@ def _fail(
 
 
 def _bury(state: State, queue: Queue, group: Group, spans: list[Span], reason: str, has_error: bool) -> None:
-    """To the dead-letter queue and terminal, in one. The messages stay where they are logged: both queues point there."""
+    """To the dead-letter queue and terminal, in one. The messages stay where they are: both queues point there."""
     if not spans:
         return
     dead_queue = _dead_queue(state, queue)

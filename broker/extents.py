@@ -1,4 +1,4 @@
-"""Where the messages of a queue lie: rows that point from offsets into log entries; the newest in memory, not yet on disk."""
+"""Where the messages of a queue lie: rows that point from offsets into log entries. The newest are not on disk yet."""
 
 from __future__ import annotations
 

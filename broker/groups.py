@@ -12,7 +12,7 @@ from .ranges import RangeSet
 
 
 class Span(NamedTuple):
-    """Messages [first, end) of one history. `attempt` counts grants (the fence), `failures` what went wrong (the limit)."""
+    """Messages [first, end) of one history. `attempt` counts grants (the fence), `failures` bad ends (the limit)."""
 
     first: int
     end: int
@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 
 
 class Lease:
-    """A grant of messages to a session until `ends_ms`. Its id, the grant's index in the log, is the fencing token."""
+    """A grant of messages to a session until `ends_ms`. Its id, the index of its entry, is the fencing token."""
 
     __slots__ = ("ends_ms", "group", "id", "pull", "queue_id", "session", "spans")
 
@@ -75,7 +75,7 @@ def _first_of(span: Span) -> int:
 
 
 class Group:
-    """The state of each message for one reader, as ranges: below `floor` all are done, from `cursor` on all are fresh."""
+    """The state of each message for one reader, as ranges: below `floor` all done, from `cursor` on all fresh."""
 
     __slots__ = (
         "acked",

@@ -282,7 +282,7 @@ class Node:
         turn.room_bytes -= size + ACK_ROOM_BYTES
 
     def _propose(self, session: int, sequence: int, command: m.Command, payload: bytes) -> Answer:
-        """Into the log and, this node being the whole quorum, at once into the model: nothing leaves before the commit."""
+        """Into the log and, this node being the quorum, at once into the model: nothing leaves before the commit."""
         entry = self.log.append(self.now_ms, session, sequence, command, payload)
         self._turn.entries.append(entry)
         if payload:

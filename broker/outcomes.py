@@ -1,4 +1,4 @@
-"""How the jobs of a queue ended: by offset, and as steps in the order of ending; the newest in memory, not yet on disk."""
+"""How the jobs of a queue ended: by offset, and as steps in the order of ending. The newest are not on disk yet."""
 
 from __future__ import annotations
 

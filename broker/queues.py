@@ -89,12 +89,12 @@ class Queue:
             held = self.groups[""].open_count(self.next)
             if held + count > options.max_messages:
                 raise QueueFull(
-                    f"queue {self.name} holds {held} of at most {options.max_messages} messages, no room for {count} more",
+                    f"queue {self.name} holds {held} of at most {options.max_messages} messages: no room for {count}",
                     "try again when some are done, or raise max_messages",
                 )
         if options.max_bytes is not None and self.bytes + size > options.max_bytes:
             raise QueueFull(
-                f"queue {self.name} holds {self.bytes} of at most {options.max_bytes} bytes: no room for {size} more",
+                f"queue {self.name} holds {self.bytes} of at most {options.max_bytes} bytes: no room for {size}",
                 "try again when some are done, or raise max_bytes",
             )
 
@@ -117,7 +117,7 @@ class Queue:
         return first
 
     def drop_done(self) -> tuple[list[tuple[Extent, bool]], bool]:
-        """Drop extents that nobody needs, up to DROP_MAX, each with: True if its row is on disk; and if there are more."""
+        """Drop up to DROP_MAX extents that nobody needs, each with: True if its row is on disk. And: are there more?"""
         keeps_from = self.keeps_from
         gone: list[tuple[Extent, bool]] = []
         while self.dropped < keeps_from:

@@ -23,7 +23,7 @@ class Timer(NamedTuple):
 
 
 class Gone:
-    """What was dropped since the last checkpoint. It leaves the disk with the next one, not before: a replay needs it."""
+    """What was dropped since the last checkpoint; it leaves the disk with the next one, for a replay needs it."""
 
     def __init__(self) -> None:
         self.extents: list[tuple[int, int]] = []  # (queue id, first offset)

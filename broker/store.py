@@ -83,7 +83,7 @@ class Store:
                 txn.put(b"format", str(FORMAT).encode(), db=self._state)
             elif found != str(FORMAT).encode():
                 raise StartError(
-                    f"{self.folder} is in disk format {found.decode(errors='replace')}; this version reads format {FORMAT}",
+                    f"{self.folder} is in disk format {found.decode(errors='replace')}, not in {FORMAT}",
                     "start the version that wrote it, or give another data folder",
                 )
 
@@ -126,7 +126,7 @@ class Store:
     # -- one turn -----------------------------------------------------------------------------------------------------
 
     def commit(self, writes: Writes) -> None:
-        """Make a turn durable, in one transaction. Any error stops the node: nobody knows what a disk holds after one."""
+        """Make a turn durable, in one transaction. Any error stops the node: what the disk then holds is unknown."""
         self._end_read()
         if not writes.entries and writes.hard is None and writes.checkpoint is None:
             return

@@ -12,7 +12,7 @@ from .messages import CODES, KINDS, Command, Noop
 
 _CHECK = struct.Struct(">I")
 _FRONT = struct.Struct(">QQI")  # term, stamp_ms, length of the head
-_CHECKED = struct.Struct(">QQQI")  # the index, which the checksum covers but the value does not hold, and the front
+_CHECKED = struct.Struct(">QQQI")  # the index, (covered by the checksum, not in the value) and the front
 _HEAD = _CHECK.size + _FRONT.size
 
 
