@@ -1,1 +1,80 @@
-"""Penstock."""
+"""Penstock: a durable job queue and topic log that feeds an MPI pool.
+
+`connect` is where it begins; docs/ and README.md tell the rest.
+"""
+
+from typing import Any
+
+from penstock.client.client import Client, connect
+from penstock.client.consumer import Consumer
+from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, TopicInfo
+from penstock.client.jobs import Job, JobOutcome
+from penstock.client.message import Message
+from penstock.client.producer import Producer
+from penstock.client.receipt import AckReceipt, Receipt
+from penstock.peers.errors import (
+    AlreadyExists,
+    Closed,
+    InvalidArgument,
+    JobCancelled,
+    JobFailed,
+    LeaseLost,
+    NoQuorum,
+    NotFound,
+    NotPrimary,
+    PenstockError,
+    PermissionDenied,
+    ProtocolError,
+    QueueFull,
+    SessionExpired,
+    StorageFull,
+    Timeout,
+    TooLarge,
+    Unauthenticated,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AckReceipt",
+    "AlreadyExists",
+    "Client",
+    "Closed",
+    "Consumer",
+    "GroupInfo",
+    "InvalidArgument",
+    "Job",
+    "JobCancelled",
+    "JobFailed",
+    "JobInfo",
+    "JobOutcome",
+    "LeaseLost",
+    "Message",
+    "NoQuorum",
+    "NotFound",
+    "NotPrimary",
+    "PenstockError",
+    "PermissionDenied",
+    "Producer",
+    "ProtocolError",
+    "QueueFull",
+    "QueueInfo",
+    "Receipt",
+    "SessionExpired",
+    "StorageFull",
+    "Timeout",
+    "TooLarge",
+    "TopicInfo",
+    "Unauthenticated",
+    "__version__",
+    "connect",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "task":
+        from penstock.compute.task import task
+
+        return task
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

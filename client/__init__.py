@@ -1,0 +1,25 @@
+"""What an application embeds: the session core (retries, fail-over, batching) and its thin shell."""
+
+from .client import Client, connect
+from .consumer import Consumer
+from .infos import GroupInfo, JobInfo, QueueInfo, TopicInfo
+from .jobs import Job, JobOutcome
+from .message import Message
+from .producer import Producer
+from .receipt import AckReceipt, Receipt
+
+__all__ = [
+    "AckReceipt",
+    "Client",
+    "Consumer",
+    "GroupInfo",
+    "Job",
+    "JobInfo",
+    "JobOutcome",
+    "Message",
+    "Producer",
+    "QueueInfo",
+    "Receipt",
+    "TopicInfo",
+    "connect",
+]

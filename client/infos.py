@@ -1,0 +1,126 @@
+"""What the daemon tells about queues, topics, groups and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """A group of a topic. Counts are messages; `floor`: everything below this offset is done."""
+
+    name: str
+    ready: int
+    delayed: int
+    leased: int
+    done: int
+    dead: int
+    floor: int
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> GroupInfo:
+        return cls(**{name: body[name] for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A queue or a topic. Counts are messages (of a topic: the sums over its groups); `bytes` is what they take.
+
+    `next` is the offset of the next message, `first` that of the oldest kept one, `oldest_ms` the age of the oldest message that is not
+    done (None: there is none). `options` are the limits as the daemon keeps them, None meaning no limit.
+    """
+
+    name: str
+    kind: str
+    options: dict[str, Any]
+    paused: bool
+    created_ms: int
+    ready: int
+    delayed: int
+    leased: int
+    done: int
+    dead: int
+    bytes: int
+    oldest_ms: int | None
+    next: int
+    first: int
+    groups: tuple[GroupInfo, ...]
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are not done: ready, delayed or leased."""
+        return self.ready + self.delayed + self.leased
+
+    @property
+    def max_messages(self) -> int | None:
+        """How many messages may be there at most. None: any number."""
+        return self.options.get("max_messages")
+
+    @property
+    def max_bytes(self) -> int | None:
+        """How many bytes may be there at most. None: any number."""
+        return self.options.get("max_bytes")
+
+    @property
+    def max_failures(self) -> int | None:
+        """After how many failures a message is dead. None: never."""
+        return self.options.get("max_failures")
+
+
+class QueueInfo(Info):
+    """A queue: each message goes to one consumer."""
+
+    __slots__ = ()
+
+
+class TopicInfo(Info):
+    """A topic: each group sees every message."""
+
+    __slots__ = ()
+
+    @property
+    def retention_ms(self) -> int | None:
+        """Messages older than this go. None: they are kept."""
+        return self.options.get("retention_ms")
+
+
+def info_from_body(body: Mapping[str, Any]) -> QueueInfo | TopicInfo:
+    """The info of an answer."""
+    fields = {name: body[name] for name in Info.__slots__ if name != "groups"}
+    fields["options"] = dict(body["options"])
+    groups = tuple(GroupInfo.from_body(group) for group in body["groups"])
+    kind = TopicInfo if body["kind"] == "topic" else QueueInfo
+    return kind(**fields, groups=groups)
+
+
+def has_room(body: Mapping[str, Any], messages: int) -> bool:
+    """Do `messages` more fit under the limits of this queue?"""
+    options = body["options"]
+    waiting = body["ready"] + body["delayed"] + body["leased"]
+    fits = options.get("max_messages") is None or waiting + messages <= options["max_messages"]
+    return fits and (options.get("max_bytes") is None or body["bytes"] < options["max_bytes"])
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job as the daemon last told it. `dead_offset` is its place in the dead-letter queue."""
+
+    offset: int
+    status: str
+    attempt: int
+    failures: int
+    dead_offset: int | None = None
+    reason: str | None = None
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> JobInfo:
+        return cls(
+            body["offset"],
+            body["status"],
+            body.get("attempt", 0),
+            body.get("failures", 0),
+            body.get("dead_offset"),
+            body.get("reason"),
+        )

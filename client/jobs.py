@@ -1,0 +1,251 @@
+"""Jobs: messages seen as work, with a status and a result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..peers import values, wire
+from ..peers.errors import InvalidArgument, JobCancelled, JobFailed, NotFound, PenstockError, Timeout
+from ..peers.units import duration_ms
+from .failures import job_failed
+from .infos import JobInfo
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+ENDED = frozenset({"done", "dead", "cancelled", "expired", "unknown"})
+PARK_MS = 20_000
+LOOK_MS = 1_000  # how long to wait for outcomes before looking for jobs that end without one
+STATUS_MAX = 10_000  # jobs in one question
+OUTCOMES_MAX = 5_000  # outcomes in one answer
+
+
+class Job:
+    """A job of a queue. Thread-safe. `id` is QUEUE/OFFSET; `info` is what was last seen of it, or None."""
+
+    __slots__ = ("_connection", "_outcome", "cursor", "info", "offset", "queue")
+
+    def __init__(self, connection: Connection, queue: str, offset: int, cursor: int = 0) -> None:
+        self._connection = connection
+        self.queue = queue
+        self.offset = offset
+        self.cursor = cursor  # its outcome is after this one; for `as_completed`
+        self.info: JobInfo | None = None
+        self._outcome: JobOutcome | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.queue}/{self.offset}"
+
+    def status(self) -> str:
+        """ "queued", "delayed", "running", "failed" (waits for its next try), "done", "dead", "cancelled", "expired" (ended;
+        its outcome is no longer kept) or "unknown" (never existed)."""
+        if self._outcome is not None:
+            return self._outcome.status
+        body = self._connection.call("job_status", {"queue": self.queue, "offsets": [self.offset]}).body
+        self.info = JobInfo.from_body(body["jobs"][0])
+        return self.info.status
+
+    def wait(self, timeout: float | str | None = None) -> str:
+        """Its status when it has ended: "done", "dead", "cancelled" or "expired". `timeout` in seconds or as text.
+
+        Raises Timeout, and NotFound if the job never existed.
+        """
+        return self._ended(timeout).status
+
+    def result(self, timeout: float | str | None = None) -> Any:
+        """What it returned. `timeout` in seconds or as text; None waits for ever.
+
+        Raises JobFailed (with traceback and rank), JobCancelled, Timeout, and NotFound if it never existed or its result
+        is no longer kept.
+        """
+        return self._ended(timeout).result()
+
+    def cancel(self) -> str:
+        """Have it not done; if it is running, its result will be refused. Raises InvalidArgument if it has ended."""
+        request = self._connection.call("job_cancel", {"queue": self.queue, "offset": self.offset}, counted=True)
+        return str(request.body["status"])
+
+    def retry(self) -> Job:
+        """Submit a dead job again: the new job. Raises InvalidArgument if this one is not dead."""
+        request = self._connection.call("job_retry", {"queue": self.queue, "offset": self.offset}, counted=True)
+        return Job(self._connection, self.queue, int(request.body["offset"]), self.cursor)
+
+    def ended(self, outcome: JobOutcome) -> None:
+        """Note how it ended. For `as_completed`."""
+        self._outcome = outcome
+
+    def _ended(self, timeout: float | str | None) -> JobOutcome:
+        deadline = None if timeout is None else time.monotonic() + duration_ms(timeout, "timeout") / 1000
+        while self._outcome is None:
+            left_ms = PARK_MS if deadline is None else round((deadline - time.monotonic()) * 1000)
+            wait_ms = max(0, min(PARK_MS, left_ms))
+            args = {"queue": self.queue, "offset": self.offset, "wait_ms": wait_ms}
+            request = self._connection.call("job_result", args, wait_ms=wait_ms)
+            status = str(request.body["status"])
+            if status in ENDED:
+                self._outcome = JobOutcome(
+                    self.queue, self.offset, status, _data(request.data), request.body.get("reason")
+                )
+            elif deadline is not None and time.monotonic() >= deadline:
+                raise Timeout(f"job {self.id} is {status} and did not end within the given time", "wait longer")
+        if self._outcome.status == "unknown":
+            raise NotFound(f"job {self.id} does not exist")
+        return self._outcome
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}>"
+
+
+class JobOutcome:
+    """How a job ended: `id`, `queue`, `offset`, `status` ("done", "dead", "cancelled", "expired"), `reason`, `value`, `error`."""
+
+    __slots__ = ("data", "offset", "queue", "reason", "status")
+
+    def __init__(self, queue: str, offset: int, status: str, data: bytes | None, reason: str | None) -> None:
+        self.queue = queue
+        self.offset = offset
+        self.status = status
+        self.data = data
+        self.reason = reason
+
+    @property
+    def id(self) -> str:
+        return f"{self.queue}/{self.offset}"
+
+    @property
+    def value(self) -> Any:
+        """What it returned; None if it is not done."""
+        return values.unpack(self.data) if self.status == "done" and self.data else None
+
+    @property
+    def error(self) -> JobFailed | JobCancelled | NotFound | None:
+        """Why it has no value: JobFailed, JobCancelled, or NotFound if that is no longer known. None: it is done."""
+        match self.status:
+            case "done":
+                return None
+            case "dead":
+                return job_failed(self.id, self.data, self.reason)
+            case "cancelled":
+                return JobCancelled(f"job {self.id} was cancelled")
+            case _:
+                return NotFound(f"job {self.id} has ended, and its outcome is no longer kept", "raise result_ttl")
+
+    def result(self) -> Any:
+        """Its value. Raises its error."""
+        error: PenstockError | None = self.error
+        if error is not None:
+            raise error
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"<JobOutcome {self.id} {self.status}>"
+
+
+def parse_id(text: str) -> tuple[str, int]:
+    """QUEUE/OFFSET. Raises InvalidArgument."""
+    queue, slash, offset = text.rpartition("/")
+    if not slash or not queue or not offset.isdecimal():
+        raise InvalidArgument(f"{text!r} is no job id", 'a job id looks like "forecast/42"')
+    return queue, int(offset)
+
+
+def statuses(connection: Connection, queue: str, offsets: Iterable[int]) -> Iterator[JobInfo]:
+    """The present state of these jobs, in any number."""
+    wanted = list(offsets)
+    for start in range(0, len(wanted), STATUS_MAX):
+        args = {"queue": queue, "offsets": wanted[start : start + STATUS_MAX]}
+        yield from map(JobInfo.from_body, connection.call("job_status", args).body["jobs"])
+
+
+class Outcomes:
+    """The stream of how the jobs of a queue ended, from `cursor` on (0: the first one that is kept)."""
+
+    def __init__(self, connection: Connection, queue: str, cursor: int = 0) -> None:
+        self.cursor = cursor
+        self._connection = connection
+        self._queue = queue
+
+    def read(self, wait_ms: int) -> list[JobOutcome]:
+        """What comes next; [] if nothing did within the wait."""
+        args = {"queue": self._queue, "after": self.cursor, "limit": OUTCOMES_MAX, "wait_ms": wait_ms}
+        request = self._connection.call("outcomes", args, wait_ms=wait_ms)
+        self.cursor = int(request.body["next"])
+        bodies = wire.unpack_payload(request.data)[0] if request.data else []
+        found: list[JobOutcome] = []
+        for first, count, status, reason in request.body["outcomes"]:
+            found += [JobOutcome(self._queue, first + i, status, bodies[len(found) + i], reason) for i in range(count)]
+        return found
+
+
+def as_completed(
+    connection: Connection, jobs: Iterable[Job], timeout_s: float | None, cursors: dict[str, int]
+) -> Iterator[Job]:
+    """The jobs, each as soon as it has ended. Raises Timeout, and NotFound for a job that never existed.
+
+    `cursors` keeps up to where the outcomes of each queue have been read: jobs that are submitted later end behind that.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    waiting: dict[str, dict[int, list[Job]]] = {}
+    for job in jobs:
+        waiting.setdefault(job.queue, {}).setdefault(job.offset, []).append(job)
+    streams = {
+        queue: Outcomes(connection, queue, min(job.cursor for same in some.values() for job in same))
+        for queue, some in waiting.items()
+    }
+    while waiting:
+        for queue in list(waiting):
+            left_ms = LOOK_MS if deadline is None else round((deadline - time.monotonic()) * 1000)
+            wait_ms = max(0, min(LOOK_MS // len(waiting), left_ms))
+            outcomes = streams[queue].read(wait_ms) or _ended_silently(connection, queue, waiting[queue])
+            cursors[queue] = max(cursors.get(queue, 0), streams[queue].cursor)
+            for outcome in outcomes:
+                for job in waiting[queue].pop(outcome.offset, ()):
+                    job.ended(outcome)
+                    yield job
+            if not waiting[queue]:
+                del waiting[queue]
+        if waiting and deadline is not None and time.monotonic() >= deadline:
+            left = sum(map(len, waiting.values()))
+            raise Timeout(
+                f"{left} jobs did not end within {timeout_s:g} s", "wait longer, or look if a pool is running"
+            )
+
+
+def _ended_silently(connection: Connection, queue: str, waiting: dict[int, list[Job]]) -> list[JobOutcome]:
+    """Jobs that ended and have no outcome: acked plainly, or so long ago that it is no longer kept."""
+    found = []
+    for info in statuses(connection, queue, waiting):
+        if info.status == "unknown":
+            raise NotFound(f"job {queue}/{info.offset} does not exist")
+        if info.status == "expired":
+            found.append(JobOutcome(queue, info.offset, info.status, None, info.reason))
+    return found
+
+
+def drain(connection: Connection, queue: str, timeout_s: float | None) -> list[JobOutcome]:
+    """Wait until the queue is empty and nothing runs; every outcome that is kept, in the order of the offsets."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    stream = Outcomes(connection, queue)
+    found: dict[int, JobOutcome] = {}
+    while True:
+        # Looked at first: what ended before this is in the stream, so that an empty answer after it is the last word.
+        body = connection.call("describe", {"name": queue}).body
+        waiting = body["ready"] + body["delayed"] + body["leased"]
+        wait_ms = LOOK_MS if waiting else 0
+        if deadline is not None:
+            wait_ms = max(0, min(wait_ms, round((deadline - time.monotonic()) * 1000)))
+        while outcomes := stream.read(wait_ms):
+            found.update((outcome.offset, outcome) for outcome in outcomes)
+            if waiting and deadline is not None and time.monotonic() >= deadline:
+                break
+        if not waiting:
+            return [found[offset] for offset in sorted(found)]
+        if deadline is not None and time.monotonic() >= deadline:
+            raise Timeout(f"{waiting} jobs of {queue!r} are not done within {timeout_s:g} s", "is a pool running?")
+
+
+def _data(payload: bytes | None) -> bytes | None:
+    return wire.unpack_payload(payload)[0][0] if payload else None

@@ -1,0 +1,265 @@
+"""A producer: messages in, batches out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from ..peers import wire
+from ..peers.errors import Closed, InvalidArgument, PenstockError, TooLarge
+from ..peers.units import duration_ms, size_bytes
+from .batcher import BATCH_BYTES, BATCH_MAX, MESSAGE_OVERHEAD, Batch, Batcher
+from .connection import Connection, wait_or_raise
+from .headers import many_headers, one_header
+from .infos import has_room
+from .receipt import Receipt
+from .requests import Request
+
+NEVER_MS = 2**62
+REFUSED_MAX = 100  # batches
+
+log = logging.getLogger("penstock")
+
+
+class Producer:
+    """Sends messages to one queue or topic. Thread-safe. Made by `Client.producer`; use it in a `with`, or close it.
+
+    Messages leave in batches that form by themselves: at once when nothing is under way, together while something is. `send`
+    returns before the message is durable; `Receipt.wait`, `flush` and `close` wait until it is.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        queue: str,
+        *,
+        linger: float | str = 0,
+        batch_max: int = BATCH_MAX,
+        batch_bytes: int | str = BATCH_BYTES,
+    ) -> None:
+        self.queue = queue
+        self.due_ms = NEVER_MS
+        self._connection = connection
+        self._lock = connection.lock
+        self._linger_ms = duration_ms(linger, "linger")
+        session = connection.session
+        batch_size = min(size_bytes(batch_bytes, "batch_bytes"), session.max_message // 2)
+        self._batcher = Batcher(self._linger_ms, min(batch_max, session.max_batch), batch_size)
+        self._dead: PenstockError | None = None
+        self._refused: list[Batch] = []  # whose receipts nobody has looked at yet; the first ones
+        self._refused_more = 0  # messages beyond those
+        if self._linger_ms:
+            connection.timers.append(self)
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def send(self, body: bytes, headers: Mapping[str, Any] | None = None, key: str | None = None) -> Receipt:
+        """Queue one message. `headers`: a map with text keys. Blocks only while 16 batches or 16 MiB are under way.
+
+        The receipt tells the offset, or why the message was refused; a refusal that no receipt was asked for is raised by
+        `flush` and `close`. Raises InvalidArgument, TooLarge, Closed.
+        """
+        if type(body) is not bytes:
+            body = _as_bytes(body)
+        header = None if headers is None and key is None else one_header(headers, key)
+        if self._dead is not None or self._connection.dead is not None:
+            raise self._why_dead()
+        large = len(body) > BATCH_BYTES
+        if large:
+            self._check_size(len(body), 1)
+        with self._lock:
+            batcher = self._batcher
+            if large and batcher.open is not None:
+                self._leave(batcher.open)  # together they might be more than the daemon takes
+            batch = batcher.put(body, header, time.monotonic_ns() // 1_000_000 if self._linger_ms else 0)
+            index = len(batch.bodies) - 1
+            if not batcher.flying or batcher.full(batch):
+                self._leave_if_due()
+                self._wait_for_room()
+            return Receipt(self, batch, index)
+
+    def send_many(self, bodies: Iterable[bytes], headers: Sequence[Mapping[str, Any] | None] | None = None) -> Receipt:
+        """Queue messages as one batch: all of them or none. The receipt's offset is that of the first one.
+
+        `headers`: one map, or None, for each body. Raises InvalidArgument (also for an empty batch), TooLarge, Closed.
+        """
+        batch = Batch(0)
+        batch.bodies = bodies if type(bodies) is list else list(bodies)
+        if set(map(type, batch.bodies)) != {bytes}:
+            batch.bodies = [_as_bytes(body) for body in batch.bodies]
+        if not batch.bodies:
+            raise InvalidArgument("an empty batch cannot be sent", "give at least one body")
+        if headers is not None:
+            batch.headers = many_headers(headers, len(batch.bodies))
+        return self._send_batch(batch)
+
+    def send_packed(self, bodies: list[bytes], headers: list[dict[str, Any] | None] | None) -> Receipt:
+        """As `send_many`, with bytes and headers that need no check, headers of Penstock's own among them. For this room."""
+        batch = Batch(0)
+        batch.bodies, batch.headers = bodies, headers
+        return self._send_batch(batch)
+
+    def _send_batch(self, batch: Batch) -> Receipt:
+        batch.size = sum(map(len, batch.bodies)) + MESSAGE_OVERHEAD * len(batch.bodies)
+        if self._dead is not None or self._connection.dead is not None:
+            raise self._why_dead()
+        self._check_size(batch.size - MESSAGE_OVERHEAD * len(batch.bodies), len(batch.bodies))
+        with self._lock:
+            if self._batcher.open is not None:  # nothing overtakes
+                self._leave(self._batcher.open)
+            self._leave(batch)
+            self._wait_for_room()
+        return Receipt(self, batch, 0)
+
+    def can_send(self, messages: int = 1) -> bool:
+        """Is there room for `messages` more under the queue's limits? Asks the daemon; others may be faster than you."""
+        with self._lock:
+            mine = sum(len(batch.bodies) for batch in self._batcher.flying)
+            mine += len(self._batcher.open.bodies) if self._batcher.open is not None else 0
+        return has_room(self._connection.call("describe", {"name": self.queue}).body, mine + messages)
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | str | None = None) -> None:
+        """Return once all that was sent is durable. `timeout` in seconds or as text; None waits as long as the client tries.
+
+        Raises Timeout, or the first refusal that no receipt has told yet; its hint says how many messages were refused.
+        """
+        timeout_s = None if timeout is None else duration_ms(timeout, "timeout") / 1000
+        self._connection.check()
+        with self._lock:
+            self._push()
+            batches = list(self._batcher.flying)
+            ready = self._connection.wait(lambda: all(batch.done for batch in batches), timeout_s)
+        wait_or_raise(ready, timeout_s, f"flushing the producer of {self.queue!r}")
+        self._raise_refusals()
+
+    def close(self) -> None:
+        """Flush, then end. Raises what `flush` raises; the producer is closed in any case. Twice does nothing."""
+        if self._dead is not None:
+            return
+        try:
+            if self._connection.dead is None:
+                self.flush()
+        finally:
+            self._dead = Closed(f"the producer of {self.queue!r} is closed", "make a new one")
+            with self._lock:
+                if self._linger_ms:
+                    self._connection.timers.remove(self)
+
+    @property
+    def closed(self) -> bool:
+        """Has it been closed?"""
+        return self._dead is not None
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except PenstockError as fault:
+            if error is None:
+                raise
+            # The error under way is the better story; this one must not hide it.
+            log.warning("closing the producer of %r: %s", self.queue, fault)
+
+    def wait_for(self, batch: Batch, timeout_s: float | None) -> None:
+        """Have this batch leave now and wait for its answer. For receipts."""
+        if self._connection.dead is not None and not batch.done:
+            raise self._connection.dead
+        with self._lock:
+            if not batch.sent:
+                batch.wanted = True
+                self._push()
+            ready = self._connection.wait(lambda: batch.done, timeout_s)
+        wait_or_raise(ready, timeout_s, f"the receipt of a message for {self.queue!r}")
+
+    # -- batches; the lock is held ---------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """The open batch may have lingered long enough."""
+        self.due_ms = NEVER_MS
+        self._leave_if_due()
+
+    def _push(self) -> None:
+        if self._batcher.open is not None:
+            self._batcher.open.wanted = True
+            self._leave_if_due()
+
+    def _leave_if_due(self) -> None:
+        batch = self._batcher.due(self._connection.now_ms() if self._linger_ms else 0)
+        if batch is not None:
+            self._leave(batch)
+        elif self._linger_ms and (due_ms := self._batcher.due_ms()) is not None:
+            self.due_ms = due_ms
+            self._connection.hurry(due_ms)
+
+    def _leave(self, batch: Batch) -> None:
+        # It is no longer the open one before anybody waits: another thread may put messages meanwhile.
+        batcher = self._batcher
+        payload = wire.pack_payload(batch.bodies, batch.all_headers())
+        count = len(batch.bodies)
+        batcher.left(batch)
+        self._connection.ask(
+            Request(
+                "append",
+                {"queue": self.queue, "count": count},
+                payload,
+                counted=True,
+                then=lambda request: self._landed(batch, count, request),
+            )
+        )
+
+    def _wait_for_room(self) -> None:
+        if self._batcher.crowded():
+            self._connection.wait(lambda: not self._batcher.crowded(), None)
+
+    def _landed(self, batch: Batch, count: int, request: Request) -> None:
+        offset = -1 if request.error is not None else int(request.body["offset"])
+        self._batcher.landed(batch, offset, request.error)
+        if request.error is not None:
+            batch.size = count
+            self._refused = [b for b in self._refused if not b.told]
+            if len(self._refused) < REFUSED_MAX:
+                self._refused.append(batch)
+            else:
+                self._refused_more += count
+        self._leave_if_due()
+
+    # -- refusals --------------------------------------------------------------------------------------------------
+
+    def _raise_refusals(self) -> None:
+        with self._lock:
+            refused, self._refused = [b for b in self._refused if not b.told], []
+            count, self._refused_more = self._refused_more + sum(batch.size for batch in refused), 0
+        for batch in refused:
+            batch.told = True
+        if refused and (first := refused[0].error) is not None:
+            hint = f"{count} messages were refused since the last flush"
+            raise type(first)(first.message, f"{first.hint}; {hint}" if first.hint else hint)
+
+    def _why_dead(self) -> PenstockError:
+        return self._dead or self._connection.dead or Closed("the producer is closed")
+
+    def _check_size(self, size: int, count: int) -> None:
+        session = self._connection.session
+        if count > session.max_batch:
+            raise TooLarge(f"a batch of {count} messages is more than the daemon takes", f"at most {session.max_batch}")
+        if size > session.max_message:
+            raise TooLarge(
+                f"{size} bytes in one batch are more than the daemon takes", f"at most {session.max_message}"
+            )
+
+
+def _as_bytes(body: object) -> bytes:
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)  # a copy, since it may change before it leaves
+    raise InvalidArgument(
+        f"a body is of type {type(body).__name__}", "give bytes; text.encode() makes them, submit() takes other values"
+    )

@@ -1,0 +1,53 @@
+"""One request of a client, from its asking to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..peers.errors import PenstockError
+
+# What these refer to dies with its session, so they are never asked again in a new one.
+LEASE_OPS = frozenset({"ack", "nack", "reject", "release", "extend", "complete"})
+
+
+class Request:
+    """A request and, once `done`, its answer: `body` and `data` (the payload), or `error`.
+
+    `counted`: it changes state and takes part in the numbering that makes a repeat harmless. `wait_ms`: how long the daemon
+    may park it. `then` is called once, when it is done, by the thread that heard the answer.
+    """
+
+    __slots__ = (
+        "args", "asked_ms", "body", "counted", "data", "deadline_ms", "done", "error", "frames", "link", "op", "payload",
+        "refused_ms", "sent_ms", "sequence", "then", "wait_ms",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        op: str,
+        args: Mapping[str, Any],
+        payload: bytes | None = None,
+        *,
+        counted: bool = False,
+        wait_ms: int = 0,
+        deadline_ms: int | None = None,
+        then: Callable[[Request], None] | None = None,
+    ) -> None:
+        self.op = op
+        self.args = args
+        self.payload = payload
+        self.counted = counted
+        self.wait_ms = wait_ms
+        self.deadline_ms = deadline_ms
+        self.then = then
+        self.done = False
+        self.body: dict[str, Any] = {}
+        self.data: bytes | None = None
+        self.error: PenstockError | None = None
+        self.sequence = 0  # 0: not sent yet
+        self.frames: list[bytes] = []
+        self.link = 0  # the connection it was first sent on
+        self.asked_ms = 0
+        self.sent_ms = 0
+        self.refused_ms: int | None = None  # since when the daemon says "not now, ask again"

@@ -1,0 +1,401 @@
+"""The session core: what to send, when to send it again, and what an answer means. It knows no sockets and no clock.
+
+Theory of operation. The shell tells what happened (`ask`, `connected`, `disconnected`, `heard`, `tick`), then empties the outlets:
+`sends` (messages for the present connection), `finished` (requests that have their answer) and `link` with `endpoint` (which
+connection there should be; a higher `link` means: close the one you have, and open one if `endpoint` is not None).
+
+A request is *waiting* until it gets a sequence and is sent, then *outstanding* until its reply. Outstanding requests are kept in the order
+of their sending, and after each reconnect all of them are sent again, unchanged; the daemon answers what it knows already from
+memory. A counted request that nobody waits for any more must still fill its place in the numbering: its frames are replaced by a
+counted `ping`, which does nothing, or brings back the answer if the original had arrived.
+
+When a session has ended, a request that was refused for that reason, and those sent after it on the same connection, were certainly
+not done, and are asked again in the new session. Counted requests whose fate is unknown fail with SessionExpired.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from random import Random
+from typing import Any
+
+from ..peers import wire
+from ..peers.errors import Closed, PenstockError, ProtocolError, SessionExpired, Timeout, from_body
+from .requests import LEASE_OPS, Request
+
+PAUSE_FIRST_MS, PAUSE_MAX_MS = 50, 1_000  # between tries to connect: doubled each time, then shortened by chance
+HURRIED_MAX = 10  # tries without a pause, be it that two replicas take each other for the primary
+CONNECT_MS = 5_000  # a try that is not connected, or got no answer to its hello, within this time has failed
+SILENCE_MS = 5_000  # without an overdue answer for this long: ask if the daemon is there; twice as long: it is not
+IDLE_CHECK_MS = 60_000
+
+# The node cannot serve this now, and another one, or this one later, can. Nothing was done, and the sequence was not used.
+ELSEWHERE = frozenset({"NotPrimary", "NoQuorum", "Closed"})
+# Refusals of a hello that time heals; the others are the caller's fault and end the try.
+HEALING = ELSEWHERE | {"StorageFull", "Timeout"}
+
+
+class State(Enum):
+    IDLE = "idle"  # no connection; the next try is at retry_ms
+    CONNECTING = "connecting"
+    GREETING = "greeting"  # hello is out
+    READY = "ready"
+    CLOSED = "closed"
+
+
+class Session:
+    """A conversation with the cluster that survives connections. See the top of this file."""
+
+    def __init__(
+        self, endpoints: Sequence[str], hello: Mapping[str, Any], retry_for_ms: int, random: Random, now_ms: int
+    ) -> None:
+        self.sends: list[list[bytes]] = []
+        self.finished: list[Request] = []
+        self.link = 0
+        self.endpoint: str | None = None
+        self.state = State.IDLE
+        self.id: str | None = None
+        self.epoch = 0  # how many sessions there were: leases of an earlier one are lost
+        self.window, self.parked_max, self.timeout_ms = 1, 1, 60_000
+        self.max_message, self.max_batch = 64 * 2**20, 10_000
+        self._endpoints = list(endpoints)
+        self._turn = 0  # which endpoint is next
+        self._moved_to: str | None = None
+        self._hello = dict(hello)
+        self._retry_for_ms = retry_for_ms
+        self._random = random
+        # Counted ones wait for room in the window, the others for a place among the parked ones; neither holds up the other.
+        self._waiting: deque[Request] = deque()
+        self._waiting_free: deque[Request] = deque()
+        self._outstanding: dict[int, Request] = {}
+        self._timed: set[Request] = set()
+        self._counted = self._parked = 0  # how many of the outstanding ones
+        self._next_counted, self._next_free = 1, -1
+        self._tries = 0
+        self._retry_ms = now_ms
+        self._deadline_ms = 0  # of connecting and greeting
+        self._lost_ms = now_ms  # since when there is no connection that serves
+        self._sent_ms = self._heard_ms = now_ms
+        self._probing = False
+        self._why = "nobody has answered yet"
+
+    # -- what happens ----------------------------------------------------------------------------------------------
+
+    def ask(self, request: Request, now_ms: int) -> None:
+        """Send it as soon as there is a connection and room in the window."""
+        request.asked_ms = now_ms
+        if self.state is State.CLOSED:
+            self._finish(request, Closed("the client is closed", "connect again"))
+            return
+        if request.deadline_ms is not None:
+            self._timed.add(request)
+        if self.state is State.READY and (not request.counted or not self._waiting) and self._has_room(request):
+            self._send(request, now_ms)
+        else:
+            (self._waiting if request.counted else self._waiting_free).append(request)
+
+    def connected(self, now_ms: int) -> None:
+        """The present connection stands: greet."""
+        if self.state is State.CONNECTING:
+            self._greet(now_ms)
+
+    def disconnected(self, now_ms: int, why: str) -> None:
+        """The present connection is gone, or could not be made."""
+        if self.state not in (State.IDLE, State.CLOSED):
+            self._why = why
+            self._drop(now_ms)
+
+    def heard(self, frames: Sequence[bytes], now_ms: int) -> None:
+        """A message came. Raises ProtocolError if it is none of ours; then treat the connection as lost."""
+        sequence, status, body, payload = wire.parse_reply(frames)
+        self._heard_ms = now_ms
+        self._probing = False
+        if sequence == 0 and self.state is State.GREETING:
+            self._greeted(status, body, now_ms)
+            return
+        request = self._outstanding.get(sequence)
+        if request is None:
+            return  # the answer to a probe, or the second answer to something that was asked twice
+        if status == "ok":
+            self._tries = 0
+            self._settle(request)
+            if not request.done:
+                request.body, request.data = body, payload
+                request.done = True
+                self.finished.append(request)
+        else:
+            self._refused(request, from_body(status, body), now_ms)
+        if self._waiting or self._waiting_free:
+            self._send_waiting(now_ms)
+
+    def tick(self, now_ms: int) -> None:
+        """Time has passed: reconnect, ping, give up. Call it at `next_ms` or earlier."""
+        if self.state is State.CLOSED:
+            return
+        self._end_timed(now_ms)
+        if self.state is State.READY:
+            self._tick_ready(now_ms)
+            return
+        self._end_impatient(now_ms)
+        if self.state is State.IDLE:
+            if now_ms >= self._retry_ms:
+                self._connect(now_ms)
+        elif now_ms >= self._deadline_ms:
+            self.disconnected(now_ms, f"{self.endpoint} did not answer within {CONNECT_MS / 1000:g} s")
+
+    def close(self, error: PenstockError) -> None:
+        """The end: whatever is unanswered fails with `error`."""
+        self.state = State.CLOSED
+        self._hang_up()
+        for request in self._unanswered():
+            self._finish(request, error)
+        self._outstanding.clear()
+        self._waiting.clear()
+        self._waiting_free.clear()
+
+    @property
+    def busy(self) -> bool:
+        """Is there a request without its answer?"""
+        return bool(self._outstanding or self._waiting or self._waiting_free)
+
+    def next_ms(self, now_ms: int) -> int:
+        """When `tick` has something to do at the earliest."""
+        timed = min((r.deadline_ms or 0 for r in self._timed), default=now_ms + IDLE_CHECK_MS)
+        match self.state:
+            case State.READY:
+                quiet = SILENCE_MS if self._outstanding else IDLE_CHECK_MS
+                return min(timed, self._sent_ms + self.timeout_ms // 3, now_ms + quiet)
+            case State.IDLE:
+                return min(timed, self._retry_ms)
+            case State.CONNECTING | State.GREETING:
+                return min(timed, self._deadline_ms, now_ms + PAUSE_MAX_MS)
+            case State.CLOSED:
+                return now_ms + IDLE_CHECK_MS
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def _connect(self, now_ms: int) -> None:
+        self.link += 1
+        self.endpoint = self._moved_to or self._endpoints[self._turn % len(self._endpoints)]
+        self._moved_to = None
+        self.sends.clear()
+        self.state = State.CONNECTING
+        self._deadline_ms = now_ms + CONNECT_MS
+
+    def _drop(self, now_ms: int) -> None:
+        was_ready = self.state is State.READY
+        self.state = State.IDLE
+        self._hang_up()
+        if was_ready:
+            self._lost_ms = now_ms
+        # The first try after a loss goes at once to where we were; then round the others, with rising pauses after each round.
+        if not was_ready or self._tries:
+            self._turn += 1
+        pause_ms = 0
+        if self._tries and (self._turn % len(self._endpoints) == 0 or self._tries > HURRIED_MAX):
+            pause_ms = min(PAUSE_MAX_MS, PAUSE_FIRST_MS << min(self._tries // len(self._endpoints), 10))
+        if self._moved_to and self._tries <= HURRIED_MAX:
+            pause_ms = 0
+        self._tries += 1
+        self._retry_ms = now_ms + round(pause_ms * self._random.uniform(0.5, 1.0))
+        if pause_ms == 0:
+            self._connect(now_ms)
+
+    def _hang_up(self) -> None:
+        self.link += 1
+        self.endpoint = None
+        self.sends.clear()
+
+    def _greet(self, now_ms: int) -> None:
+        self.state = State.GREETING
+        self._deadline_ms = now_ms + CONNECT_MS
+        args = self._hello if self.id is None else {**self._hello, "session": self.id}
+        self.sends.append(wire.request("hello", 0, args))
+
+    def _greeted(self, status: str, body: Mapping[str, Any], now_ms: int) -> None:
+        if status == "SessionExpired" and self.id is not None:
+            self._expire(None)
+            self._greet(now_ms)
+        elif status == "ok":
+            self._welcome(body, now_ms)
+        else:
+            error = from_body(status, body)
+            self._why = str(error)
+            if status in HEALING:
+                self._moved_to = getattr(error, "endpoint", None)
+            else:
+                self._fail_all(error)
+            self._drop(now_ms)
+
+    def _welcome(self, body: Mapping[str, Any], now_ms: int) -> None:
+        try:
+            session, last, limits = str(body["session"]), int(body["last"]), body["limits"]
+            self.window, self.parked_max = int(limits["window"]), int(limits["parked"])
+            self.timeout_ms = int(limits["session_timeout_ms"])
+            self.max_message, self.max_batch = int(limits["max_message"]), int(limits["max_batch"])
+        except (KeyError, TypeError, ValueError) as fault:
+            raise ProtocolError(f"the answer to hello lacks or garbles {fault}") from fault
+        if session != self.id:
+            self.id, self._next_counted = session, last + 1
+            self.epoch += 1
+        self.state = State.READY
+        self._sent_ms = now_ms
+        for request in self._outstanding.values():
+            request.sent_ms = now_ms
+            self.sends.append(request.frames)
+        self._send_waiting(now_ms)
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def _has_room(self, request: Request) -> bool:
+        if request.counted:
+            return self._counted < self.window
+        return not request.wait_ms or self._parked < self.parked_max
+
+    def _send(self, request: Request, now_ms: int) -> None:
+        if request.counted:
+            request.sequence = self._next_counted
+            self._next_counted += 1
+            self._counted += 1
+        else:
+            request.sequence = self._next_free
+            self._next_free -= 1
+            if request.wait_ms:
+                self._parked += 1
+        request.frames = frames = wire.request(request.op, request.sequence, request.args, request.payload)
+        request.link = self.link
+        request.sent_ms = self._sent_ms = now_ms
+        self._outstanding[request.sequence] = request
+        self.sends.append(frames)
+
+    def _send_waiting(self, now_ms: int) -> None:
+        for waiting in (self._waiting, self._waiting_free):
+            while waiting and self.state is State.READY and self._has_room(waiting[0]):
+                self._send(waiting.popleft(), now_ms)
+
+    def _settle(self, request: Request) -> None:
+        """It has been answered, one way or the other: its place is free."""
+        del self._outstanding[request.sequence]
+        if request.counted:
+            self._counted -= 1
+        elif request.wait_ms:
+            self._parked -= 1
+        if request.deadline_ms is not None:
+            self._timed.discard(request)
+
+    def _finish(self, request: Request, error: PenstockError) -> None:
+        self._timed.discard(request)
+        if not request.done:
+            request.done, request.error = True, error
+            self.finished.append(request)
+
+    def _refused(self, request: Request, error: PenstockError, now_ms: int) -> None:
+        if request.done:  # given up; its place in the numbering is filled now
+            self._settle(request)
+        elif error.code == "SessionExpired":
+            self._expire(request)
+            self._drop(now_ms)
+        elif error.code in ELSEWHERE:
+            self._elsewhere(request, error, now_ms)
+        else:
+            self._settle(request)
+            self._finish(request, error)
+
+    def _elsewhere(self, request: Request, error: PenstockError, now_ms: int) -> None:
+        if request.refused_ms is None:
+            request.refused_ms = now_ms
+        if now_ms - request.refused_ms >= self._retry_for_ms:
+            self._give_up(request, error)
+        self._why = str(error)
+        self._moved_to = getattr(error, "endpoint", None)
+        self._tries = max(1, self._tries)  # not at once to the same node: it will say the same again
+        self._drop(now_ms)
+
+    def _expire(self, refused: Request | None) -> None:
+        """The session is over. `refused` is the request that told so; None: it was the hello."""
+        gone = SessionExpired(
+            "the session ended before the answer came, so it is unknown if this was done", "look before you ask again"
+        )
+        again: list[Request] = []
+        surely_undone = False
+        for request in self._outstanding.values():
+            # The daemon takes what one connection brings in order: what came after a refused one was refused too.
+            surely_undone = surely_undone or request is refused
+            if request.done:
+                continue
+            if not request.counted or (surely_undone and request.link == self.link and request.op not in LEASE_OPS):
+                request.sequence = 0
+                again.append(request)
+            else:
+                self._finish(request, gone)
+        self._outstanding.clear()
+        self._counted = self._parked = 0
+        for request in reversed(again):
+            (self._waiting if request.counted else self._waiting_free).appendleft(request)
+        self.id = None
+
+    # -- patience --------------------------------------------------------------------------------------------------
+
+    def _tick_ready(self, now_ms: int) -> None:
+        if now_ms - self._sent_ms >= self.timeout_ms // 3:
+            self._probe(now_ms)
+        overdue = self._overdue_ms(now_ms)
+        if overdue <= SILENCE_MS:
+            return
+        if self._probing and now_ms - self._heard_ms > SILENCE_MS:
+            self.disconnected(now_ms, f"{self.endpoint} has been silent for {2 * SILENCE_MS / 1000:g} s")
+        elif overdue > 3 * SILENCE_MS:
+            # Others were answered and this one was not: its reply was dropped on the way. Asking again is harmless.
+            self.disconnected(now_ms, f"{self.endpoint} left a request unanswered")
+        elif not self._probing:
+            self._probing = True
+            self._heard_ms = now_ms
+            self._probe(now_ms)
+
+    def _overdue_ms(self, now_ms: int) -> int:
+        oldest = min((r.sent_ms + r.wait_ms for r in self._outstanding.values()), default=now_ms)
+        return now_ms - oldest
+
+    def _probe(self, now_ms: int) -> None:
+        self.sends.append(wire.request("ping", self._next_free, {}))
+        self._next_free -= 1
+        self._sent_ms = now_ms
+
+    def _end_timed(self, now_ms: int) -> None:
+        for request in [r for r in self._timed if r.deadline_ms is not None and now_ms >= r.deadline_ms]:
+            waited_s = (now_ms - request.asked_ms) / 1000
+            self._give_up(request, Timeout(f"no answer to {request.op!r} within {waited_s:.3g} s", self._why_not()))
+
+    def _end_impatient(self, now_ms: int) -> None:
+        """Without a connection, each request waits `retry_for`, counted from the loss or from when it was asked."""
+        for request in self._unanswered():
+            if now_ms - max(self._lost_ms, request.asked_ms) >= self._retry_for_ms and not request.done:
+                waited_s = self._retry_for_ms / 1000
+                names = ", ".join(self._endpoints)
+                self._give_up(
+                    request, Timeout(f"{request.op!r} found no daemon at {names} within {waited_s:g} s", self._why)
+                )
+
+    def _why_not(self) -> str:
+        return "" if self.state is State.READY else f"not connected: {self._why}"
+
+    def _give_up(self, request: Request, error: PenstockError) -> None:
+        """Nobody waits for it any more. If it was sent and counted, a ping takes its place in the numbering."""
+        self._finish(request, error)
+        if request.sequence == 0:
+            (self._waiting if request.counted else self._waiting_free).remove(request)
+        elif request.counted:
+            request.payload = None
+            request.frames = wire.request("ping", request.sequence, {})
+        else:
+            self._settle(request)
+
+    def _fail_all(self, error: PenstockError) -> None:
+        for request in self._unanswered():
+            if not request.done:
+                self._give_up(request, error)
+
+    def _unanswered(self) -> list[Request]:
+        return [*self._outstanding.values(), *self._waiting, *self._waiting_free]
