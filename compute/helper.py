@@ -1,0 +1,163 @@
+"""The process that calls tasks: it may crash, hang or leak, and takes no more than its job with it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..peers.errors import InvalidArgument, ProtocolError
+from ..peers.values import pack, unpack
+from .faults import fault_of
+from .frames import Fault, Frame, Kind, pack_results, read, unpack_jobs, write
+from .slots import Slots
+from .task import Task
+
+REPORT_S = 0.005  # results wait this long for company: what is lost with a helper, and done again, is no more than that
+
+
+class Helper:
+    """Serves one rank: frames of jobs in, frames of results out."""
+
+    def __init__(self, stream: socket.socket, rank: int, slots: Slots, tasks: Mapping[str, Task[..., Any]]) -> None:
+        self._stream = stream
+        self._rank = rank
+        self._slots = slots
+        self._tasks = tasks
+
+    def serve(self) -> None:
+        """Until the rank closes the stream."""
+        while (frame := read(self._stream)) is not None:
+            name, bodies = unpack_jobs(frame.payload)
+            task = self._tasks[name]
+            if task.batch and frame.kind is Kind.JOBS:
+                self._run_together(frame, task, bodies)
+            else:
+                self._run_each(frame, task, bodies)
+            self._slots.clear(self._rank)
+
+    def _run_each(self, frame: Frame, task: Task[..., Any], bodies: list[bytes]) -> None:
+        report = _Report(self, frame)
+        for place, body in enumerate(bodies, frame.first):
+            self._slots.mark(self._rank, frame.batch, place, 1)
+            report.add(self._call_batch_of_one(task, body, place) if task.batch else self._call(task, body, place))
+        report.send()
+
+    def _call(self, task: Task[..., Any], body: bytes, place: int) -> bytes | Fault:
+        try:
+            arguments = arguments_of(body)
+            task.check(arguments)
+            return packed(task.function(**arguments))
+        except BaseException as error:  # SystemExit and the like are the job's fault too, and end the job only
+            return self._fault(place, error)
+
+    def _run_together(self, frame: Frame, task: Task[..., Any], bodies: list[bytes]) -> None:
+        """All jobs in one call. If that raises, each gets a call of its own, so that only the culprit fails."""
+        began = time.perf_counter()
+        answers: list[Any] | None
+        self._slots.mark(self._rank, frame.batch, frame.first, frame.size)
+        try:
+            maps = [arguments_of(body) for body in bodies]
+            answers = _as_many(task, task.function(maps), len(maps))
+        except BaseException:
+            answers = None
+        if answers is None:
+            self._run_each(frame, task, bodies)
+            return
+        results, faults = self._sort(answers, frame.first)
+        self.send(frame, frame.first, results, faults, time.perf_counter() - began)
+
+    def _call_batch_of_one(self, task: Task[..., Any], body: bytes, place: int) -> bytes | Fault:
+        try:
+            answers = _as_many(task, task.function([arguments_of(body)]), 1)
+        except BaseException as error:
+            return self._fault(place, error)
+        results, faults = self._sort(answers, place)
+        return faults[0] if results[0] is None else results[0]
+
+    def _sort(self, answers: list[Any], first: int) -> tuple[list[bytes | None], list[Fault]]:
+        """Results and faults of a batch. One pass of the packer when all is well, which is nearly always."""
+        results: list[bytes | None] = []
+        faults: list[Fault] = []
+        for place, answer in enumerate(answers, first):
+            try:
+                if isinstance(answer, BaseException):
+                    raise answer
+                results.append(packed(answer))
+            except BaseException as error:
+                results.append(None)
+                faults.append(self._fault(place, error))
+        return results, faults
+
+    def _fault(self, place: int, error: BaseException) -> Fault:
+        """Arguments that are wrong today are wrong tomorrow: such a job is not tried again."""
+        return Fault(place, fault_of(error, self._rank), final=isinstance(error, InvalidArgument))
+
+    def send(self, frame: Frame, first: int, results: list[bytes | None], faults: list[Fault], seconds: float) -> None:
+        payload = pack_results(results, faults)
+        write(
+            self._stream,
+            Frame(Kind.RESULTS, frame.chunk, frame.batch, first, len(results), self._rank, seconds, payload),
+        )
+
+
+class _Report:
+    """Results on their way: sent when they are a few milliseconds old, so that long jobs report at once."""
+
+    def __init__(self, helper: Helper, frame: Frame) -> None:
+        self._helper = helper
+        self._frame = frame
+        self._first = frame.first
+        self._results: list[bytes | None] = []
+        self._faults: list[Fault] = []
+        self._since = time.perf_counter()
+
+    def add(self, outcome: bytes | Fault) -> None:
+        if isinstance(outcome, Fault):
+            self._faults.append(outcome)
+            self._results.append(None)
+        else:
+            self._results.append(outcome)
+        if time.perf_counter() - self._since >= REPORT_S:
+            self.send()
+
+    def send(self) -> None:
+        if self._results:
+            now = time.perf_counter()
+            self._helper.send(self._frame, self._first, self._results, self._faults, now - self._since)
+            self._first += len(self._results)
+            self._results, self._faults, self._since = [], [], now
+
+
+def arguments_of(body: bytes) -> dict[str, Any]:
+    """The arguments of a job. Raises InvalidArgument if its body is anything else."""
+    try:
+        value = unpack(body)
+    except ProtocolError as fault:
+        raise InvalidArgument(f"the job's body is no msgpack value: {fault.message}") from fault
+    if type(value) is not dict or set(map(type, value)) - {str}:
+        raise InvalidArgument(
+            f"the job's body is a {type(value).__name__}", 'a job is a map of arguments, such as {"assets": [1, 2]}'
+        )
+    return value
+
+
+def packed(result: Any) -> bytes:
+    try:
+        return pack(result)
+    except InvalidArgument as fault:
+        raise ResultError(f"the result cannot be sent: {fault}") from fault
+
+
+class ResultError(TypeError):
+    """A task returned what no message can carry. Not the job's arguments are at fault: it may be tried again."""
+
+
+def _as_many(task: Task[..., Any], answers: Any, count: int) -> list[Any]:
+    if not isinstance(answers, list | tuple) or len(answers) != count:
+        got = f"{len(answers)} results" if isinstance(answers, list | tuple) else f"a {type(answers).__name__}"
+        raise ValueError(
+            f"batch task {task.name!r} returned {got} for {count} jobs: return a list as long as its input"
+        )
+    return list(answers)

@@ -1,0 +1,236 @@
+"""Pools: run one here, start one as a process of its own, or as a command: `python -m penstock.compute.pool`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..client import Client, connect
+from ..peers.errors import InvalidArgument, PenstockError
+from ..peers.errors import Timeout as TimedOut
+from ..peers.units import duration_ms
+from .launch import command_of
+from .orphans import die_with_parent, started_ticks
+from .registry import PoolState, StateFile, own_folder, read_state, wait_until
+from .source import BrokerSource
+from .supervisor import Supervisor, WorldPlan, listen_to_signals
+from .task import tasks_of_queue
+
+PREFETCH = 0  # the pool says itself how many jobs it wants
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """A pool: where its jobs are, the module of its tasks, how many MPI ranks, and how these are started.
+
+    launcher: command template, known are {bin} (the folder of mpiexec), {ranks} and {python}; default
+    "{bin}/mpiexec -n {ranks}". lease: how long a job is ours without a word from us (renewed while it runs). grace_s:
+    how long a stop waits for jobs that run. state_dir: where `pool_status` looks (default: a folder of this user).
+    env: added to the environment of the ranks.
+    """
+
+    endpoint: str
+    queue: str
+    tasks: str
+    ranks: int = 2
+    launcher: str | None = None
+    lease: str | float = "30s"
+    grace_s: float = 10.0
+    state_dir: Path | None = None
+    name: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.ranks < 1:
+            raise InvalidArgument(f"ranks is {self.ranks}", "give a number from 1 on")
+        if self.grace_s < 0:
+            raise InvalidArgument(f"grace is {self.grace_s:g} s", "give 0 or more seconds")
+        duration_ms(self.lease, "lease")
+
+
+def run_pool(config: PoolConfig) -> int:
+    """Run a pool here until SIGTERM or SIGINT: 0 then, 1 if its world could not live (why is on stderr).
+
+    Main thread only. Raises InvalidArgument or NotFound before anything is started: a tasks module that cannot be
+    imported, no task for the queue, a task wider than the pool, no mpiexec; and what `connect` raises without a daemon.
+    """
+    plan = plan_of(config)
+    state_file = StateFile(config.state_dir, os.getpid())
+    with connect(config.endpoint) as client:
+        _need_queue(client, config.queue, plan)
+        source = BrokerSource(client, config.queue, config.lease, PREFETCH)
+        supervisor = Supervisor(plan, source, first_state(config), state_file.write, config.grace_s)
+        listen_to_signals(supervisor)
+        try:
+            error = supervisor.run()
+        finally:
+            signal.set_wakeup_fd(-1)
+            state_file.remove()
+    if error:
+        sys.stderr.write(f"penstock pool: {error}\n")
+    return 1 if error else 0
+
+
+def plan_of(config: PoolConfig) -> WorldPlan:
+    """The plan of a pool's worlds. Raises as `run_pool` does."""
+    tasks = tasks_of_queue(config.tasks, config.queue)
+    for task in tasks.values():
+        if isinstance(task.ranks, int) and task.ranks > config.ranks:
+            raise InvalidArgument(
+                f"task {task.name!r} needs {task.ranks} ranks, the pool has {config.ranks}",
+                f"give it {task.ranks} ranks",
+            )
+    command = command_of(config.launcher, config.ranks)
+    return WorldPlan(command, config.queue, config.tasks, tasks, config.ranks, config.env)
+
+
+def first_state(config: PoolConfig) -> PoolState:
+    pid = os.getpid()
+    return PoolState(
+        pid=pid,
+        pid_started=started_ticks(pid) or 0,
+        name=config.name or config.queue,
+        queue=config.queue,
+        ranks=config.ranks,
+        tasks=config.tasks,
+        endpoint=config.endpoint,
+        phase="starting",
+        started_ms=time.time_ns() // 1_000_000,
+    )
+
+
+class PoolProcess:
+    """A pool in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], state_path: Path) -> None:
+        self._process = process
+        self._state_path = state_path
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._process.poll()
+
+    def state(self) -> PoolState | None:
+        """What it last wrote down, at most half a second ago; None before the first and after the last writing."""
+        state = read_state(self._state_path)
+        return state if state is not None and state.pid == self.pid and state.alive else None
+
+    def wait_ready(self, timeout_s: float = 30.0) -> PoolState:
+        """Wait until its ranks are ready for jobs. Raises Timeout, or PenstockError if it ended (why is in its log)."""
+        found: list[PoolState] = []
+
+        def ready() -> bool:
+            if self.poll() is not None:
+                raise PenstockError(f"the pool ended with status {self.poll()} before it was ready", "its log says why")
+            state = self.state()
+            if state is not None and state.phase == "ready":
+                found.append(state)
+            return bool(found)
+
+        wait_until(ready, timeout_s, f"the pool (pid {self.pid}) to be ready")
+        return found[0]
+
+    def stop(self, timeout_s: float = 20.0) -> None:
+        """End it cleanly: what runs is finished, within its grace. If that takes too long: kills it, raises Timeout."""
+        if self.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as fault:
+            self._process.kill()
+            self._process.wait()
+            raise TimedOut(f"the pool (pid {self.pid}) did not end within {timeout_s:g} s and was killed") from fault
+
+
+def spawn_pool(config: PoolConfig, bound: bool = True, log: Path | None = None) -> PoolProcess:
+    """Start a pool in a process of its own. bound: it ends together with this thread, in whatever way that ends.
+
+    log: a file for what it prints (default: our stderr). Raises as `run_pool` does for what can be seen from here.
+    """
+    plan_of(config)
+    words = [sys.executable, "-m", "penstock.compute.pool"]
+    output = sys.stderr.fileno() if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        process = subprocess.Popen(
+            [*words, *_arguments(config), *(["--parent", str(os.getpid())] if bound else [])],
+            env={**os.environ, **config.env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    finally:
+        if log is not None:
+            os.close(output)
+    return PoolProcess(process, own_folder(config.state_dir) / f"{process.pid}.json")
+
+
+def _need_queue(client: Client, queue: str, plan: WorldPlan) -> None:
+    """Make the queue if there is none, with the lowest max_failures that its tasks ask for."""
+    wanted = [task.max_failures for task in plan.tasks.values() if task.max_failures is not None]
+    if wanted:
+        client.create_queue(queue, max_failures=min(wanted), exist_ok=True)
+    else:
+        client.create_queue(queue, exist_ok=True)
+
+
+def _arguments(config: PoolConfig) -> list[str]:
+    pairs = {
+        "--endpoint": config.endpoint,
+        "--queue": config.queue,
+        "--tasks": config.tasks,
+        "--ranks": config.ranks,
+        "--launcher": config.launcher,
+        "--lease": config.lease,
+        "--grace": config.grace_s,
+        "--state-dir": config.state_dir,
+        "--name": config.name or None,
+    }
+    return [f"{name}={value}" for name, value in pairs.items() if value is not None]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m penstock.compute.pool", description="Run an MPI pool for a queue.")
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--queue", required=True)
+    parser.add_argument("--tasks", required=True, help="the module of the tasks")
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--launcher", help="command template that starts MPI")
+    parser.add_argument("--lease", default="30s")
+    parser.add_argument("--grace", default="10s", help="how long a stop waits for jobs that run")
+    parser.add_argument("--state-dir", type=Path)
+    parser.add_argument("--name", default="")
+    parser.add_argument("--parent", type=int, help="the process to end with")
+    given = parser.parse_args()
+    if given.parent is not None:
+        die_with_parent(given.parent)
+    try:
+        config = PoolConfig(
+            endpoint=given.endpoint,
+            queue=given.queue,
+            tasks=given.tasks,
+            ranks=given.ranks,
+            launcher=given.launcher,
+            lease=given.lease,
+            grace_s=duration_ms(given.grace, "grace") / 1000,
+            state_dir=given.state_dir,
+            name=given.name,
+        )
+        return run_pool(config)
+    except PenstockError as fault:
+        sys.stderr.write(f"penstock pool: {fault.code}: {fault}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

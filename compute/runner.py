@@ -1,0 +1,273 @@
+"""Jobs on their way: from the source to the ranks and back, and to safety when a world dies."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..peers.errors import InvalidArgument
+from .faults import died, pack_fault
+from .feeder import TAKE_MAX, Feeder
+from .frames import Fault, Frame, Kind, pack_jobs, unpack_results
+from .ledger import Group, Ledger, Quarantine
+from .source import Source
+from .task import Task
+from .world import World
+
+AHEAD_S = 0.5  # this much work is leased ahead, so that ranks never wait for the broker
+IN_HAND_MAX = 4 * TAKE_MAX  # bounds memory, and what one pool keeps from others
+FIRST_TAKE = 8  # jobs for each rank before the pace is known
+FAILURE_REASON = "the job's arguments are wrong"
+POISON_REASON = "the job ended the MPI world although it ran alone"
+
+
+@dataclass(slots=True)
+class Counters:
+    """Jobs: leased, completed for good, failed tries, given back untried; and when the last result was confirmed."""
+
+    taken: int = 0
+    done: int = 0
+    failed: int = 0
+    returned: int = 0
+    last_result_ms: int | None = None
+
+
+class Runner:
+    """Between a source and one world at a time."""
+
+    def __init__(self, source: Source, feeder: Feeder, tasks: Mapping[str, Task[..., Any]], ranks: int) -> None:
+        self._source = source
+        self._feeder = feeder
+        self._tasks = tasks
+        self._ranks = ranks
+        self._default = default_task(tasks)
+        self._world: World | None = None
+        self._ledger = Ledger()
+        self._quarantine = Quarantine()
+        self._waiting: deque[Group] = deque()
+        self._collective: dict[tuple[int, int], float] = {}  # (batch, place) -> when its time is over
+        self._gone = 0  # jobs that were taken and are not ours any more
+        self._pace_s: float | None = None
+        self._draining = False
+        self.counters = Counters()
+
+    @property
+    def in_hand(self) -> int:
+        return self._feeder.taken - self._gone
+
+    @property
+    def running(self) -> int:
+        """Jobs that are with the world."""
+        return self._ledger.in_hand
+
+    def attach(self, world: World) -> None:
+        """This world is ready for jobs."""
+        self._world = world
+
+    def hear_feeder(self) -> None:
+        for messages in self._feeder.batches():
+            self.counters.taken += len(messages)
+            self._waiting.extend(self._sort(messages))
+
+    def pump(self) -> None:
+        """Give the world what it may have, and say how much more may be leased."""
+        world = self._world
+        if world is None or self._draining:
+            self._feeder.allow(0)
+        elif self._quarantine:
+            self._feeder.allow(0)
+            self._send_alone(world)
+        else:
+            while self._waiting:
+                self._send(world, self._waiting.popleft())
+            target = self._target()
+            self._feeder.allow(self._gone + target, max(1, target // 4))
+
+    def hear(self, frame: Frame) -> None:
+        """A frame from rank 0."""
+        match frame.kind:
+            case Kind.RESULTS:
+                self._end(frame)
+            case Kind.DROPPED:
+                self._release(self._ledger.settle(frame.batch, frame.first, frame.size))
+            case Kind.STARTED:
+                self._started(frame)
+            case Kind.READY | Kind.HELPER:
+                pass
+            case _:
+                raise AssertionError(f"rank 0 sent {frame.kind!r}")
+
+    def confirm(self, timeout_s: float = 0.0) -> None:
+        """Count what the broker has confirmed."""
+        confirmed = self._source.confirm(timeout_s)
+        if confirmed.done:
+            self.counters.done += confirmed.done
+            self.counters.last_result_ms = time.time_ns() // 1_000_000
+
+    def wait_s(self) -> float | None:
+        """Until the next time limit of a collective job."""
+        return max(0.0, min(self._collective.values()) - time.monotonic()) if self._collective else None
+
+    def overdue(self) -> bool:
+        """Does a collective job run beyond its limit? Only the end of the world can stop it."""
+        now = time.monotonic()
+        return any(deadline <= now for deadline in self._collective.values())
+
+    def recover(self, world: World) -> bool:
+        """A world has died and all its frames are heard: blame, isolate, give back. True if a job may explain it."""
+        self._world = None
+        blamed = self._blame_known(world)
+        if not blamed and self._quarantine.running:
+            self._split_suspects(world)
+            blamed = True
+        elif not blamed:
+            suspects = self._suspects(world)
+            self._quarantine.admit(suspects)
+            blamed = bool(suspects)
+        self._quarantine.survived()
+        self._collective.clear()
+        for group in self._ledger.extract_all():
+            self._release(group.messages)
+        return blamed
+
+    def drain(self) -> None:
+        """Start nothing more: what has not begun goes back now."""
+        self._draining = True
+        self.hear_feeder()
+        for group in (*self._waiting, *self._quarantine.drain()):
+            self._release(group.messages)
+        self._waiting.clear()
+        if self._world is not None:
+            self._world.send(Frame(Kind.DROP))
+
+    def give_up(self) -> None:
+        """Give everything back that is still in hand."""
+        self._world = None
+        self.drain()
+        for group in self._ledger.extract_all():
+            self._release(group.messages)
+
+    def _sort(self, messages: Sequence[Any]) -> list[Group]:
+        """By task. A job that names none goes to the queue's only one, or to the one that has no name of its own."""
+        by_task: dict[str | None, list[Any]] = {}
+        for message in messages:
+            by_task.setdefault(self._source.task_of(message) or self._default, []).append(message)
+        groups = []
+        for name, found in by_task.items():
+            if name in self._tasks:
+                assert name is not None
+                groups.append(Group(name, found))
+            else:
+                self._refuse(name, found)
+        return groups
+
+    def _refuse(self, name: str | None, messages: Sequence[Any]) -> None:
+        known = ", ".join(sorted(map(repr, self._tasks)))
+        which = "names no task" if name is None else f"names the task {name!r}"
+        refusal = InvalidArgument(f"the job {which}", f"this pool has {known}")
+        for message in messages:
+            self._source.reject(message, FAILURE_REASON, pack_fault("InvalidArgument", str(refusal), None))
+        self._gone += len(messages)
+        self.counters.failed += len(messages)
+
+    def _send(self, world: World, group: Group) -> None:
+        batch = self._ledger.enter(group)
+        payload = pack_jobs(group.task, [message.body for message in group.messages])
+        world.send(Frame(Kind.JOBS, batch=batch, size=len(group.messages), payload=payload))
+
+    def _send_alone(self, world: World) -> None:
+        if self._ledger.in_hand == 0:
+            self._quarantine.survived()
+            group = self._quarantine.next()
+            if group is not None:
+                self._send(world, group)
+
+    def _end(self, frame: Frame) -> None:
+        messages = self._ledger.settle(frame.batch, frame.first, frame.size)
+        self._collective.pop((frame.batch, frame.first), None)
+        self._learn(frame)
+        self._gone += len(messages)
+        results, faults = unpack_results(frame.payload)
+        if not faults:
+            self._source.complete(messages, [result for result in results if result is not None])
+            return
+        done = [(message, result) for message, result in zip(messages, results, strict=True) if result is not None]
+        if done:
+            self._source.complete([each[0] for each in done], [each[1] for each in done])
+        self._fail([(messages[fault.place - frame.first], fault) for fault in faults])
+
+    def _fail(self, failed: list[tuple[Any, Fault]]) -> None:
+        self.counters.failed += len(failed)
+        again = [(message, fault.error) for message, fault in failed if not fault.final]
+        if again:
+            self._source.fail([each[0] for each in again], [each[1] for each in again])
+        for message, fault in failed:
+            if fault.final:
+                self._source.reject(message, FAILURE_REASON, fault.error)
+
+    def _release(self, messages: Sequence[Any]) -> None:
+        self._source.release(messages)
+        self._gone += len(messages)
+        self.counters.returned += len(messages)
+
+    def _started(self, frame: Frame) -> None:
+        group = self._ledger.peek(frame.batch)
+        limit_s = self._tasks[group.task].time_limit_s
+        if limit_s is not None:
+            self._collective[frame.batch, frame.first] = time.monotonic() + limit_s
+
+    def _blame_known(self, world: World) -> bool:
+        """Blame the job that a dying rank named, or that ran too long."""
+        word = world.last_word()
+        if word is not None and self._ledger.holds(word.batch, word.place):
+            self._blame(word.batch, word.place, Fault(0, word.error, word.final))
+            return True
+        now = time.monotonic()
+        overdue = [job for job, deadline in self._collective.items() if deadline <= now]
+        for batch, place in overdue:
+            limit_s = self._tasks[self._ledger.peek(batch).task].time_limit_s
+            message = f"the job ran longer than its time limit of {limit_s:g} s: the ranks were ended"
+            self._blame(batch, place, Fault(0, pack_fault("Timeout", message, None)))
+        return bool(overdue)
+
+    def _blame(self, batch: int, place: int, fault: Fault) -> None:
+        messages = self._ledger.settle(batch, place, 1)
+        self._gone += 1
+        self._fail([(messages[0], fault)])
+
+    def _suspects(self, world: World) -> list[Group]:
+        """What the slots name, each slot a group. The slots of other hosts cannot be read: then all are suspects."""
+        if world.hosts > 1:
+            return [group for group in self._ledger.extract_all() if group.messages]
+        found = [self._ledger.extract(slot.batch, slot.first, slot.size) for slot in world.suspects()]
+        return [group for group in found if group is not None]
+
+    def _split_suspects(self, world: World) -> None:
+        """A group ran alone and the world died of it: halve it, or, if it is one job, know it."""
+        named = self._suspects(world)
+        groups = named or [group for group in self._ledger.extract_all() if group.messages]
+        poison = self._quarantine.died(groups)
+        if poison is not None:
+            self.counters.failed += 1
+            self._gone += 1
+            self._source.reject(poison, POISON_REASON, died("ended the whole MPI world, also when it ran alone", None))
+
+    def _learn(self, frame: Frame) -> None:
+        pace = frame.seconds / frame.size
+        self._pace_s = pace if self._pace_s is None else 0.8 * self._pace_s + 0.2 * pace
+
+    def _target(self) -> int:
+        """How many jobs to hold. Long jobs are not hoarded: other pools may be free for them."""
+        if self._pace_s is None:
+            return FIRST_TAKE * self._ranks
+        ahead = int(AHEAD_S * self._ranks / max(self._pace_s, 1e-9))
+        return max(self._ranks, min(ahead, IN_HAND_MAX))
+
+
+def default_task(tasks: Mapping[str, Task[..., Any]]) -> str | None:
+    """The task for jobs that name none."""
+    nameless = [name for name, task in tasks.items() if not task.named]
+    return nameless[0] if nameless else next(iter(tasks)) if len(tasks) == 1 else None

@@ -1,0 +1,162 @@
+"""The supervisor's hold on one MPI world: start it, talk to rank 0, see it die, make sure that all of it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zmq
+
+from . import launch
+from .frames import Frame, Kind, decode, unpack
+from .orphans import started_ticks
+from .settings import VARIABLE, WorldSettings
+from .slots import Running, Slots
+
+TAIL_LINES = 30  # of what a world printed: enough for a traceback
+STOP_S = 5.0  # a world that was told to end, and has nothing to do, takes a tenth of that
+TERM_S = 2.0
+
+
+class LastWord(NamedTuple):
+    """What a rank left behind when it ended the world on purpose."""
+
+    batch: int
+    place: int
+    error: bytes
+    final: bool
+
+
+class World:
+    """One generation of ranks. `fds` are what to poll."""
+
+    def __init__(
+        self, command: list[str], settings: WorldSettings, context: zmq.Context[Any], env: Mapping[str, str]
+    ) -> None:
+        self._settings = settings
+        self._slots = Slots.create(settings.slots, settings.ranks)
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.PAIR)
+        self.socket.linger = 0
+        self.socket.bind(settings.endpoint)
+        self._process = launch.start(command, launch.environment({**env, VARIABLE: settings.to_text()}))
+        assert self._process.stdout is not None
+        self.output = self._process.stdout.fileno()
+        os.set_blocking(self.output, False)
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._cut = b""
+        self._known: dict[int, int] = {}  # pid -> start time, of all that may outlive the launcher
+        self.exited = os.pidfd_open(self._process.pid)
+        self.started_s = time.monotonic()
+        self.ready_s: float | None = None
+        self.hosts = 1
+
+    @property
+    def pids(self) -> dict[str, Any]:
+        return {"launcher": self._process.pid, "others": sorted(self._known)}
+
+    @property
+    def tail(self) -> str:
+        """The last lines that the world printed."""
+        return "\n".join(self._tail)
+
+    def send(self, frame: Frame) -> None:
+        self.socket.send(frame.encode())
+
+    def receive(self, wait_ms: int = 0) -> list[Frame]:
+        """What rank 0 has sent. READY and HELPER are noted here and passed on."""
+        frames = []
+        while self.socket.poll(wait_ms):
+            frame = decode(self.socket.recv())
+            if frame.kind is Kind.READY:
+                self._note_ready(unpack(frame.payload))
+            elif frame.kind is Kind.HELPER:
+                self._know(int(bytes(frame.payload)))
+            frames.append(frame)
+        return frames
+
+    def copy_output(self) -> None:
+        """Pass on what the world printed to our stderr, and keep its end."""
+        try:
+            while data := os.read(self.output, 65536):
+                sys.stderr.write(data.decode(errors="replace"))
+                sys.stderr.flush()
+                *lines, self._cut = (self._cut + data).split(b"\n")
+                self._tail.extend(line.decode(errors="replace") for line in lines)
+        except BlockingIOError:
+            pass
+
+    def dead(self) -> bool:
+        """Has the launcher, or a rank, ended? Launchers do not notice every end of a rank."""
+        if self._process.poll() is not None:
+            return True
+        return self.ready_s is not None and any(started_ticks(pid) != ticks for pid, ticks in self._ranks.items())
+
+    def suspects(self) -> list[Running]:
+        """What ran in the ranks of this host when they died."""
+        return self._slots.read_all()
+
+    def last_word(self) -> LastWord | None:
+        try:
+            return LastWord(*unpack(self._settings.last_word.read_bytes()))
+        except FileNotFoundError:
+            return None
+
+    def stop(self) -> None:
+        """End a world that is idle: ask, then SIGTERM, then SIGKILL."""
+        if self.ready_s is not None:
+            self.send(Frame(Kind.STOP))
+            self._wait(STOP_S)
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._wait(TERM_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """Leave nothing: the launcher with its session, and every rank and helper that is known."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for pid, ticks in self._known.items():
+            if started_ticks(pid) == ticks:
+                os.kill(pid, signal.SIGKILL)
+        self.copy_output()
+
+    def close(self) -> None:
+        self.socket.close()
+        self._slots.close()
+        os.close(self.exited)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def _note_ready(self, note: dict[str, Any]) -> None:
+        self.ready_s = time.monotonic()
+        self.hosts = len(note["hosts"])
+        self._ranks: dict[int, int] = {}
+        if self.hosts == 1:  # pids of other hosts mean nothing here
+            for pid in (*note["ranks"], *note["helpers"]):
+                self._know(pid)
+            self._ranks = {pid: self._known[pid] for pid in note["ranks"] if pid in self._known}
+
+    def _know(self, pid: int) -> None:
+        ticks = started_ticks(pid)
+        if ticks is not None and self.hosts == 1:
+            self._known[pid] = ticks
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._process.poll() is None and time.monotonic() < deadline:
+            self.copy_output()  # who cannot print cannot end
+            time.sleep(0.005)
+
+
+def folder_of(parent: Path, generation: int) -> Path:
+    """A folder for one world. Socket paths must be short, and each generation gets fresh ones."""
+    folder = parent / str(generation)
+    folder.mkdir()
+    return folder
