@@ -59,21 +59,21 @@ class Setting:
 
 
 def publish(setting: Setting) -> Row:
-    queue, messages = setting.queue("publish"), setting.messages or 400_000
+    queue, messages = setting.queue("publish"), setting.messages or 1_000_000
     done = run_crew([(work.publish, (setting.endpoint, queue, setting.size, messages))], PATIENCE_S)
     _expect(setting, queue, next=messages, ready=messages)
     return setting.row("publish", 1, done, _rate(done))
 
 
 def publish_batches(setting: Setting) -> Row:
-    queue, messages = setting.queue("publish_batches"), _whole_batches(setting.messages or 1_000_000)
+    queue, messages = setting.queue("publish_batches"), _whole_batches(setting.messages or 2_000_000)
     done = run_crew([_fill(setting, queue, messages)], PATIENCE_S)
     _expect(setting, queue, next=messages, ready=messages)
     return setting.row("publish_batches", 1, done, _rate(done), BATCH)
 
 
 def consume(setting: Setting) -> Row:
-    queue, messages = setting.queue("consume"), _whole_batches(setting.messages or 500_000)
+    queue, messages = setting.queue("consume"), _whole_batches(setting.messages or 1_000_000)
     run_crew([_fill(setting, queue, messages)], PATIENCE_S)
     done = run_crew([(work.consume, (setting.endpoint, queue, messages))], PATIENCE_S)
     _expect(setting, queue, next=messages, done=messages, ready=0, leased=0)
@@ -81,7 +81,7 @@ def consume(setting: Setting) -> Row:
 
 
 def pipeline(setting: Setting) -> Row:
-    queue, messages = setting.queue("pipeline"), _whole_batches(setting.messages or 500_000)
+    queue, messages = setting.queue("pipeline"), _whole_batches(setting.messages or 1_000_000)
     sent, received = run_crew(
         [_fill(setting, queue, messages), (work.consume, (setting.endpoint, queue, messages))], PATIENCE_S
     )

@@ -87,7 +87,6 @@ def up(
     pool = Pool(queue=queue, tasks=(tasks,), ranks=ranks)
 
     def ready(endpoint: str) -> None:
-        _make_queue(endpoint, queue)
         for line in _how_to_use(endpoint, queue, tasks):
             output.note(line)
         if options.json:
@@ -148,17 +147,6 @@ def _with_pools(
     arguments += ["--config", source] if source else []
     arguments += [part for endpoint in settings.node.listen for part in ("--listen", endpoint)]
     return supervise(arguments, Path(settings.node.data), pools, ready)
-
-
-def _make_queue(endpoint: str, queue: str) -> None:
-    from ..client import connect
-    from ..peers.errors import AlreadyExists
-
-    with connect(endpoint) as client:
-        try:
-            client.create_queue(queue)
-        except AlreadyExists:
-            return  # from the last time
 
 
 def _how_to_use(endpoint: str, queue: str, tasks: str) -> list[str]:

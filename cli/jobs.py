@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..peers.errors import InvalidArgument, JobCancelled, JobFailed
+from ..peers.errors import InvalidArgument, JobCancelled, JobFailed, NotFound
 from . import output
 from .exits import FAILED, OK
 from .options import Noun, Options, complete_names, duration
@@ -51,7 +52,7 @@ def submit(options: Options, queue: str, arguments: str, tasks: str | None, task
     with options.connect() as client:
         jobs = send(client)
         if wait:
-            return _wait_all(client, jobs, options, results=True)
+            return _tell_ends(jobs, client.as_completed(jobs, timeout=options.timeout), options, results=True)
         for item in jobs:
             if options.json:
                 output.say_json({"id": item.id})
@@ -87,7 +88,8 @@ def show(options: Options, id: str) -> None:
 def wait(options: Options, ids: tuple[str, ...]) -> int:
     """Wait until the jobs have ended. Exit code 1 if one did not end well; 6 if --timeout runs out first."""
     with options.connect() as client:
-        return _wait_all(client, [client.job(id) for id in ids], options, results=False)
+        jobs = [client.job(id) for id in ids]
+        return _tell_ends(jobs, _each_ended(jobs, options.timeout), options, results=False)
 
 
 @job.command()
@@ -164,15 +166,25 @@ def _parse(text: str, what: str) -> Any:
 
 
 def _row(job: Job) -> dict[str, Any]:
-    row: dict[str, Any] = output.jsonable(job.info())
+    if job.info is None and job.status() == "unknown":
+        raise NotFound(f"job {job.id} does not exist")
+    row: dict[str, Any] = output.jsonable(job.info)
     return {"id": job.id, **row}
 
 
-def _wait_all(client: Client, jobs: Sequence[Job], options: Options, results: bool) -> int:
-    """Wait for all with a progress bar, then print each, in order. FAILED if one did not end well."""
+def _each_ended(jobs: Sequence[Job], timeout: float | None) -> Iterator[Job]:
+    """The jobs in their order, each when it has ended: for jobs of any age, whose outcomes may lie far back."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for job in jobs:
+        job.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        yield job
+
+
+def _tell_ends(jobs: Sequence[Job], ending: Iterable[Job], options: Options, results: bool) -> int:
+    """Follow the `ending` jobs with a progress bar, then print all, in order. FAILED if one did not end well."""
     with output.progress() as bar:
         line = bar.add_task("jobs", total=len(jobs))
-        for _ in client.as_completed(jobs, timeout=options.timeout):
+        for _ in ending:
             bar.advance(line)
     code = OK
     for item in jobs:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..client import Consumer, Message
 
 NOTHING_CAME = 6  # the exit code of a pull that got no message: its time ran out
-PREFETCH = 1000
+TAKE = 1000  # messages of one receive
 
 
 @click.command(cls=Verb)
@@ -73,10 +73,9 @@ def pull(options: Options, name: str, group: str, start: str, number: int, wait:
     Exit code 6 if nothing came.
     """
     taken = 0
-    prefetch = min(number or PREFETCH, PREFETCH)
     with (
         options.connect() as client,
-        client.consumer(name, group=group, start=start, lease=lease, prefetch=prefetch) as consumer,
+        client.consumer(name, group=group, start=start, lease=lease, prefetch=0) as consumer,
     ):
         for messages in _batches(consumer, number, wait):
             for message in messages:
@@ -108,7 +107,7 @@ def message_row(message: Message) -> dict[str, Any]:
 def _batches(consumer: Consumer, number: int, wait: float) -> Iterator[list[Message]]:
     taken = 0
     while not number or taken < number:
-        messages = consumer.receive_many(min(number - taken, PREFETCH) if number else PREFETCH, timeout=wait)
+        messages = consumer.receive_many(min(number - taken, TAKE) if number else TAKE, timeout=wait)
         if not messages:
             return
         taken += len(messages)

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Final
 
 from ..broker.config import Pool
+from ..compute.registry import pool_status
 from .output import note
 from .private import ENDPOINT_FILE, wait_endpoint
 from .processes import spawn, stop
@@ -54,7 +55,8 @@ def supervise(
 ) -> int:
     """Run `penstock SERVE...` and `pools` until SIGTERM, SIGINT or the daemon's end; the daemon's exit code.
 
-    The pools are stopped first, so that they can still give their leases back. SIGHUP is handed on to the daemon.
+    `ready` is called once with the endpoint, when all pools are ready for jobs. The pools are stopped first: they
+    still give their leases back. SIGHUP is handed on to the daemon.
     """
     asked = False
 
@@ -73,18 +75,22 @@ def supervise(
             signal.signal(number, ask)
         signal.signal(signal.SIGHUP, lambda number, frame: daemon.send_signal(number))
         children = [_Child(_start_arguments(pool, task, endpoint)) for pool in pools for task in pool.tasks]
-        for child in children:
-            child.tend(time.monotonic())
-        if ready is not None:
-            ready(endpoint)
         while not asked and daemon.poll() is None:
             for child in children:
                 child.tend(time.monotonic())
+            if ready is not None and _all_ready(children):
+                ready(endpoint)
+                ready = None
             time.sleep(POLL_S)
     finally:
         _stop_all([child.process for child in children if child.process is not None])
         code = stop(daemon)
     return code
+
+
+def _all_ready(children: Sequence[_Child]) -> bool:
+    working = {state.pid for state in pool_status() if state.phase == "ready"}
+    return all(child.process is not None and child.process.pid in working for child in children)
 
 
 def _stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
