@@ -1,7 +1,7 @@
 """When acknowledgements leave, and what travels together. Pure: no sockets, no clock.
 
-They leave when none of this consumer is under way, when many have gathered, or when somebody waits. What is said about messages of
-one lease in the same words becomes one request with ranges of offsets.
+They leave when none of this consumer is under way, when many have gathered, or when somebody waits. What is said about
+messages of one lease in the same words becomes one request with ranges of offsets.
 """
 
 from __future__ import annotations

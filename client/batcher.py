@@ -1,7 +1,8 @@
 """When a producer's messages leave, and in which batches. Pure: no sockets, no clock.
 
-A batch leaves when it is full, when nothing of this producer is under way and it has lingered long enough, or when somebody waits for
-it. So a lone message goes at once, and under load batches grow by themselves while the one before is under way.
+A batch leaves when it is full, when nothing of this producer is under way and it has lingered long enough, or when
+somebody waits for it. So a lone message goes at once, and under load batches grow by themselves while the one before
+is under way.
 """
 
 from __future__ import annotations

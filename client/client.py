@@ -48,8 +48,9 @@ def connect(
 ) -> Client:
     """A client, connected. `endpoint`: one address of a node, or those of several ("tcp://host:port", "ipc:///path").
 
-    `retry_for` (seconds or text): how long each request looks for a daemon that can serve it, with rising pauses, before it fails with
-    Timeout. `name` tells people at the daemon who you are. Raises Timeout if nobody answers, Unauthenticated, InvalidArgument.
+    `retry_for` (seconds or text): how long each request looks for a daemon that can serve it, with rising pauses,
+    before it fails with Timeout. `name` tells people at the daemon who you are. Raises Timeout if nobody answers,
+    Unauthenticated, InvalidArgument.
     """
     endpoints = [endpoint] if isinstance(endpoint, str) else list(endpoint)
     if not endpoints or not all(isinstance(each, str) and "://" in each for each in endpoints):
@@ -69,8 +70,8 @@ def connect(
 class Client:
     """A connection to a cluster, over which its producers and consumers travel. Thread-safe.
 
-    It finds the daemon again when the connection is lost and asks again what was not answered; nothing is done twice. It does not
-    survive a fork: connect anew in the child. Use it in a `with`, or close it.
+    It finds the daemon again when the connection is lost and asks again what was not answered; nothing is done twice.
+    It does not survive a fork: connect anew in the child. Use it in a `with`, or close it.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -93,10 +94,11 @@ class Client:
         result_ttl: float | str | Keep = KEEP,
         exist_ok: bool = False,
     ) -> QueueInfo:
-        """Make a queue. None means no limit; what is not given is as the daemon has it (max_failures 5, result_ttl one day).
+        """Make a queue. None means no limit; what is not given is as the daemon has it (max_failures 5, result_ttl one
+        day).
 
-        `retry_delay`: the pause before a failed message is given again. Raises AlreadyExists (not with `exist_ok`, which
-        leaves an existing queue as it is), InvalidArgument.
+        `retry_delay`: the pause before a failed message is given again. Raises AlreadyExists (not with `exist_ok`,
+        which leaves an existing queue as it is), InvalidArgument.
         """
         options = _options(max_messages, max_bytes, max_failures, retry_delay, result_ttl, KEEP)
         info = self._create(name, "queue", options, exist_ok)
@@ -168,9 +170,9 @@ class Client:
         request = self._connection.call("peek", {"name": name, "group": group, "limit": limit})
         if not request.data:
             return []
-        delivery = Delivery(Consumer(self._connection, name, group=group, passive=True), request.body, request.data)
-        delivery.lost_why = "it was only peeked at"
-        return delivery.messages
+        onlooker = Consumer(self._connection, name, group=group)
+        onlooker.close()
+        return Delivery(onlooker, request.body, request.data).messages
 
     def create_group(self, topic: str, group: str, start: str = "earliest", *, exist_ok: bool = False) -> GroupInfo:
         """Make a group of a topic. `start`: "earliest" (all messages that are kept) or "latest" (only those to come).
@@ -196,7 +198,8 @@ class Client:
         self._command("group_delete", topic=topic, group=group)
 
     def status(self) -> dict[str, Any]:
-        """The state of the daemon: node, role, endpoints, uptime, storage, counters; docs/protocol.md lists the keys."""
+        """The state of the daemon: node, role, endpoints, uptime, storage, counters; docs/protocol.md lists the
+        keys."""
         return self._connection.call("status", {}).body
 
     # -- messages --------------------------------------------------------------------------------------------------
@@ -226,8 +229,8 @@ class Client:
     ) -> Consumer:
         """A consumer of a queue, or of `group` of a topic, which is made if it is not there, from `start` on.
 
-        `lease`: how long a message is yours; `renew` extends it in the background while the consumer lives. `prefetch`: how many
-        messages are leased ahead; 0 leases only what is asked for.
+        `lease`: how long a message is yours; `renew` extends it in the background while the consumer lives.
+        `prefetch`: how many messages are leased ahead; 0 leases only what is asked for.
         """
         self._connection.check()
         if group:
@@ -241,7 +244,8 @@ class Client:
     def submit(self, queue: str, args: Any, *, task: str | None = None) -> Job:
         """Put work into a queue: durable when this returns. `args`: a msgpack value, numpy arrays included.
 
-        `task` names what shall be done with it, where a queue serves several tasks. Raises InvalidArgument, NotFound, QueueFull.
+        `task` names what shall be done with it, where a queue serves several tasks. Raises InvalidArgument, NotFound,
+        QueueFull.
         """
         return self.submit_many(queue, [args], task=task)[0]
 
@@ -274,7 +278,8 @@ class Client:
         return Job(self._connection, *parse_id(job_id))
 
     def jobs(self, queue: str, status: str | None = None, limit: int = 100, after: int | None = None) -> list[Job]:
-        """Jobs of a queue in order, each with its `info`. `status`: only those; `after`: only those behind this offset."""
+        """Jobs of a queue in order, each with its `info`. `status`: only those; `after`: only those behind this
+        offset."""
         found: list[Job] = []
         more = True
         while more and len(found) < limit:
@@ -299,7 +304,8 @@ class Client:
         return as_completed(self._connection, jobs, timeout_s, self._cursors)
 
     def drain(self, queue: str, timeout: float | str | None = None) -> list[JobOutcome]:
-        """Wait until the queue is empty and nothing runs, then every outcome that is kept, failures included, by offset.
+        """Wait until the queue is empty and nothing runs, then every outcome that is kept, failures included, by
+        offset.
 
         Somebody else must do the work: a pool, or consumers. `timeout` in seconds or as text. Raises Timeout, NotFound.
         """

@@ -1,12 +1,12 @@
 """The thin shell around the session core: a socket, a lock, and whoever waits does the work.
 
 Leader and followers. A thread that must wait for an answer becomes the leader: it sends, polls the socket and hears all
-answers, also those of the others, who wait on a condition until their answer is there or the leader leaves and one of them
-takes over. So a lone thread that sends and waits is never switched. The background thread "penstock-io" leads when nobody else
-has for a while: for answers nobody waits for, timers, pings and reconnects.
+answers, also those of the others, who wait on a condition until their answer is there or the leader leaves and one of
+them takes over. So a lone thread that sends and waits is never switched. The background thread "penstock-io" leads
+when nobody else has for a while: for answers nobody waits for, timers, pings and reconnects.
 
-The lock guards the session core and the socket and everything of producers and consumers. zmq's descriptor is edge triggered:
-whoever has touched the socket reads it empty before letting go of the lock (`_pump`).
+The lock guards the session core and the socket and everything of producers and consumers. zmq's descriptor is edge
+triggered: whoever has touched the socket reads it empty before letting go of the lock (`_pump`).
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class Connection:
             self._touched = time.monotonic()
 
     def wait(self, ready: Callable[[], object], timeout_s: float | None) -> bool:
-        """Work, or wait for the thread that works, until `ready()`. False: the time ran out first. The lock is held once."""
+        """Work, or wait for the thread that works, until `ready()`. False: the time ran out first. The lock is held
+        once."""
         if ready():
             return True
         deadline = None if timeout_s is None else time.monotonic() + timeout_s

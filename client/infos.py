@@ -28,8 +28,9 @@ class GroupInfo:
 class Info:
     """A queue or a topic. Counts are messages (of a topic: the sums over its groups); `bytes` is what they take.
 
-    `next` is the offset of the next message, `first` that of the oldest kept one, `oldest_ms` the age of the oldest message that is not
-    done (None: there is none). `options` are the limits as the daemon keeps them, None meaning no limit.
+    `next` is the offset of the next message, `first` that of the oldest kept one, `oldest_ms` the age of the oldest
+    message that is not done (None: there is none). `options` are the limits as the daemon keeps them, None meaning no
+    limit.
     """
 
     name: str

@@ -40,8 +40,8 @@ class Job:
         return f"{self.queue}/{self.offset}"
 
     def status(self) -> str:
-        """ "queued", "delayed", "running", "failed" (waits for its next try), "done", "dead", "cancelled", "expired" (ended;
-        its outcome is no longer kept) or "unknown" (never existed)."""
+        """ "queued", "delayed", "running", "failed" (waits for its next try), "done", "dead", "cancelled", "expired"
+        (ended; its outcome is no longer kept) or "unknown" (never existed)."""
         if self._outcome is not None:
             return self._outcome.status
         body = self._connection.call("job_status", {"queue": self.queue, "offsets": [self.offset]}).body
@@ -58,8 +58,8 @@ class Job:
     def result(self, timeout: float | str | None = None) -> Any:
         """What it returned. `timeout` in seconds or as text; None waits for ever.
 
-        Raises JobFailed (with traceback and rank), JobCancelled, Timeout, and NotFound if it never existed or its result
-        is no longer kept.
+        Raises JobFailed (with traceback and rank), JobCancelled, Timeout, and NotFound if it never existed or its
+        result is no longer kept.
         """
         return self._ended(timeout).result()
 
@@ -100,7 +100,8 @@ class Job:
 
 
 class JobOutcome:
-    """How a job ended: `id`, `queue`, `offset`, `status` ("done", "dead", "cancelled", "expired"), `reason`, `value`, `error`."""
+    """How a job ended: `id`, `queue`, `offset`, `status` ("done", "dead", "cancelled", "expired"), `reason`, `value`,
+    `error`."""
 
     __slots__ = ("data", "offset", "queue", "reason", "status")
 
@@ -185,7 +186,8 @@ def as_completed(
 ) -> Iterator[Job]:
     """The jobs, each as soon as it has ended. Raises Timeout, and NotFound for a job that never existed.
 
-    `cursors` keeps up to where the outcomes of each queue have been read: jobs that are submitted later end behind that.
+    `cursors` keeps up to where the outcomes of each queue have been read: jobs that are submitted later end behind
+    that.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     waiting: dict[str, dict[int, list[Job]]] = {}

@@ -1,6 +1,7 @@
 """One DEALER socket to one endpoint, for the length of one connection: zmq never reconnects it by itself.
 
-What zmq queued for a lost connection would arrive before the hello of the next one, so each connection gets a fresh socket.
+What zmq queued for a lost connection would arrive before the hello of the next one, so each connection gets a fresh
+socket.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Link:
         return frames
 
     def event(self) -> str | None:
-        """Call it once for each new link: zmq wakes a reader only after it has found nothing. The next thing that happened to the connection: "" for connected, else why it is lost. None: nothing more."""
+        """Call it once for each new link: zmq wakes a reader only after it has found nothing. The next thing that
+        happened to the connection: "" for connected, else why it is lost. None: nothing more."""
         monitor = self._monitor
         if not self._get(monitor, zmq.EVENTS) & zmq.POLLIN:
             return None

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 class Message:
     """A message in hand: `body` (bytes) and what is known about it.
 
-    Settle each message once: `ack` (or `complete`), `nack`, `reject` or `release`. What is not settled comes back to the queue
-    when its lease ends. These methods return at once and travel together; their receipt's `wait` confirms, or
-    raises LeaseLost. Thread-safe.
+    Settle each message once: `ack` (or `complete`), `nack`, `reject` or `release`. What is not settled comes back to
+    the queue when its lease ends. These methods return at once and travel together; their receipt's `wait` confirms,
+    or raises LeaseLost. Thread-safe.
     """
 
     __slots__ = ("_delivery", "_index", "body")
@@ -71,7 +71,8 @@ class Message:
 
     @property
     def all_headers(self) -> dict[str, Any]:
-        """The headers with those of Penstock's own (`penstock-key`, `penstock-task`, of dead letters `penstock-reason` ...)."""
+        """The headers with those of Penstock's own (`penstock-key`, `penstock-task`, of dead letters `penstock-reason`
+        ...)."""
         headers = self._delivery.headers
         return dict((headers[self._index] if headers is not None else None) or {})
 
@@ -92,7 +93,8 @@ class Message:
     def nack(self, delay: float | str | None = None, error: Any = None) -> AckReceipt:
         """It failed: give it back, to be tried again after `delay` (default: the queue's retry_delay).
 
-        After the queue's max_failures it goes to the dead letters, with `error` (an exception or a map) as the job's error.
+        After the queue's max_failures it goes to the dead letters, with `error` (an exception or a map) as the job's
+        error.
         """
         return self._delivery.consumer.nack_many([self], delay=delay, error=error)
 

@@ -27,8 +27,8 @@ log = logging.getLogger("penstock")
 class Producer:
     """Sends messages to one queue or topic. Thread-safe. Made by `Client.producer`; use it in a `with`, or close it.
 
-    Messages leave in batches that form by themselves: at once when nothing is under way, together while something is. `send`
-    returns before the message is durable; `Receipt.wait`, `flush` and `close` wait until it is.
+    Messages leave in batches that form by themselves: at once when nothing is under way, together while something is.
+    `send` returns before the message is durable; `Receipt.wait`, `flush` and `close` wait until it is.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class Producer:
     def send(self, body: bytes, headers: Mapping[str, Any] | None = None, key: str | None = None) -> Receipt:
         """Queue one message. `headers`: a map with text keys. Blocks only while 16 batches or 16 MiB are under way.
 
-        The receipt tells the offset, or why the message was refused; a refusal that no receipt was asked for is raised by
-        `flush` and `close`. Raises InvalidArgument, TooLarge, Closed.
+        The receipt tells the offset, or why the message was refused; a refusal that no receipt was asked for is raised
+        by `flush` and `close`. Raises InvalidArgument, TooLarge, Closed.
         """
         if type(body) is not bytes:
             body = _as_bytes(body)
@@ -97,7 +97,8 @@ class Producer:
         return self._send_batch(batch)
 
     def send_packed(self, bodies: list[bytes], headers: list[dict[str, Any] | None] | None) -> Receipt:
-        """As `send_many`, with bytes and headers that need no check, headers of Penstock's own among them. For this room."""
+        """As `send_many`, with bytes and headers that need no check, headers of Penstock's own among them. For this
+        room."""
         batch = Batch(0)
         batch.bodies, batch.headers = bodies, headers
         return self._send_batch(batch)
@@ -115,7 +116,8 @@ class Producer:
         return Receipt(self, batch, 0)
 
     def can_send(self, messages: int = 1) -> bool:
-        """Is there room for `messages` more under the queue's limits? Asks the daemon; others may be faster than you."""
+        """Is there room for `messages` more under the queue's limits? Asks the daemon; others may be faster than
+        you."""
         with self._lock:
             mine = sum(len(batch.bodies) for batch in self._batcher.flying)
             mine += len(self._batcher.open.bodies) if self._batcher.open is not None else 0
@@ -124,7 +126,8 @@ class Producer:
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     def flush(self, timeout: float | str | None = None) -> None:
-        """Return once all that was sent is durable. `timeout` in seconds or as text; None waits as long as the client tries.
+        """Return once all that was sent is durable. `timeout` in seconds or as text; None waits as long as the client
+        tries.
 
         Raises Timeout, or the first refusal that no receipt has told yet; its hint says how many messages were refused.
         """

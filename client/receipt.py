@@ -28,8 +28,9 @@ class Receipt:
     def wait(self, timeout: float | str | None = None) -> int:
         """The offset of the message (of a batch: of its first one), once it is durable.
 
-        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, after which the message may
-        still arrive, or why the message was refused: NotFound, QueueFull, TooLarge, StorageFull, SessionExpired, Closed ...
+        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, after which the
+        message may still arrive, or why the message was refused: NotFound, QueueFull, TooLarge, StorageFull,
+        SessionExpired, Closed ...
         """
         batch = self._batch
         if not batch.done:
@@ -61,8 +62,8 @@ class AckReceipt:
     def wait(self, timeout: float | str | None = None) -> None:
         """Return once it is durable.
 
-        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, and LeaseLost if at least one
-        of the messages had been given back before: perhaps to somebody else.
+        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, and LeaseLost if at
+        least one of the messages had been given back before: perhaps to somebody else.
         """
         if not self.done():
             timeout_s = None if timeout is None else duration_ms(timeout, "timeout") / 1000

@@ -14,13 +14,13 @@ LEASE_OPS = frozenset({"ack", "nack", "reject", "release", "extend", "complete"}
 class Request:
     """A request and, once `done`, its answer: `body` and `data` (the payload), or `error`.
 
-    `counted`: it changes state and takes part in the numbering that makes a repeat harmless. `wait_ms`: how long the daemon
-    may park it. `then` is called once, when it is done, by the thread that heard the answer.
+    `counted`: it changes state and takes part in the numbering that makes a repeat harmless. `wait_ms`: how long the
+    daemon may park it. `then` is called once, when it is done, by the thread that heard the answer.
     """
 
     __slots__ = (
-        "args", "asked_ms", "body", "counted", "data", "deadline_ms", "done", "error", "frames", "link", "op", "payload",
-        "refused_ms", "sent_ms", "sequence", "then", "wait_ms",
+        "args", "asked_ms", "body", "counted", "data", "deadline_ms", "done", "error", "frames", "link", "op",
+        "payload", "refused_ms", "sent_ms", "sequence", "then", "wait_ms",
     )  # fmt: skip
 
     def __init__(

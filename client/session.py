@@ -1,16 +1,19 @@
 """The session core: what to send, when to send it again, and what an answer means. It knows no sockets and no clock.
 
-Theory of operation. The shell tells what happened (`ask`, `connected`, `disconnected`, `heard`, `tick`), then empties the outlets:
-`sends` (messages for the present connection), `finished` (requests that have their answer) and `link` with `endpoint` (which
-connection there should be; a higher `link` means: close the one you have, and open one if `endpoint` is not None).
+Theory of operation. The shell tells what happened (`ask`, `connected`, `disconnected`, `heard`, `tick`), then empties
+the outlets: `sends` (messages for the present connection), `finished` (requests that have their answer) and `link`
+with `endpoint` (which connection there should be; a higher `link` means: close the one you have, and open one if
+`endpoint` is not None).
 
-A request is *waiting* until it gets a sequence and is sent, then *outstanding* until its reply. Outstanding requests are kept in the order
-of their sending, and after each reconnect all of them are sent again, unchanged; the daemon answers what it knows already from
-memory. A counted request that nobody waits for any more must still fill its place in the numbering: its frames are replaced by a
-counted `ping`, which does nothing, or brings back the answer if the original had arrived.
+A request is *waiting* until it gets a sequence and is sent, then *outstanding* until its reply. Outstanding requests
+are kept in the order of their sending, and after each reconnect all of them are sent again, unchanged; the daemon
+answers what it knows already from memory. A counted request that nobody waits for any more must still fill its place
+in the numbering: its frames are replaced by a counted `ping`, which does nothing, or brings back the answer if the
+original had arrived.
 
-When a session has ended, a request that was refused for that reason, and those sent after it on the same connection, were certainly
-not done, and are asked again in the new session. Counted requests whose fate is unknown fail with SessionExpired.
+When a session has ended, a request that was refused for that reason, and those sent after it on the same connection,
+were certainly not done, and are asked again in the new session. Counted requests whose fate is unknown fail with
+SessionExpired.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ CONNECT_MS = 5_000  # a try that is not connected, or got no answer to its hello
 SILENCE_MS = 5_000  # without an overdue answer for this long: ask if the daemon is there; twice as long: it is not
 IDLE_CHECK_MS = 60_000
 
-# The node cannot serve this now, and another one, or this one later, can. Nothing was done, and the sequence was not used.
+# The node cannot serve this now, and another one, or this one later, can. Nothing was done, and the sequence was not
+# used.
 ELSEWHERE = frozenset({"NotPrimary", "NoQuorum", "Closed"})
 # Refusals of a hello that time heals; the others are the caller's fault and end the try.
 HEALING = ELSEWHERE | {"StorageFull", "Timeout"}
@@ -66,7 +70,8 @@ class Session:
         self._hello = dict(hello)
         self._retry_for_ms = retry_for_ms
         self._random = random
-        # Counted ones wait for room in the window, the others for a place among the parked ones; neither holds up the other.
+        # Counted ones wait for room in the window, the others for a place among the parked ones; neither holds up the
+        # other.
         self._waiting: deque[Request] = deque()
         self._waiting_free: deque[Request] = deque()
         self._outstanding: dict[int, Request] = {}
@@ -190,7 +195,8 @@ class Session:
         self._hang_up()
         if was_ready:
             self._lost_ms = now_ms
-        # The first try after a loss goes at once to where we were; then round the others, with rising pauses after each round.
+        # The first try after a loss goes at once to where we were; then round the others, with rising pauses after
+        # each round.
         if not was_ready or self._tries:
             self._turn += 1
         pause_ms = 0

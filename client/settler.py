@@ -1,0 +1,163 @@
+"""Sends what a consumer says about its messages, and finds out what became of it. All of it under the lock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..peers import wire
+from ..peers.errors import LeaseLost, PenstockError, SessionExpired
+from .acks import GATHER_BYTES, AckBatcher, Range, Settlement
+from .connection import Connection
+from .delivery import Delivery
+from .requests import Request
+
+log = logging.getLogger("penstock")
+
+
+class Settler:
+    """Acknowledgements of one consumer: gathered, sent, and, when one message fails a request, taken apart."""
+
+    def __init__(self, connection: Connection, queue: str, lease_ms: int) -> None:
+        self.lost = 0
+        self._connection = connection
+        self._queue = queue
+        self._lease_ms = lease_ms
+        self._acks = AckBatcher()
+        self._refused: list[Settlement] = []  # and perhaps nobody has looked at the receipt
+
+    @property
+    def idle(self) -> bool:
+        """Has everything its answer?"""
+        return not self._acks.flying and not self._acks.gathered
+
+    def settle(
+        self,
+        op: str,
+        run: tuple[Delivery, int, int],
+        args: Mapping[str, Any],
+        bodies: Sequence[bytes] | None,
+    ) -> list[Settlement]:
+        """Say `op` about a run of messages. Those that were settled before, or are lost, fail at once."""
+        delivery, first, end = run
+        settlements: list[Settlement] = []
+        settled = 0
+        for start, stop in delivery.settle(first, end):
+            settled += stop - start
+            mine = None if bodies is None else bodies[start - first : stop - first]
+            settlements += self._gather(op, delivery, start, stop, args, mine)
+        if settled < end - first:
+            failed = Settlement(op, delivery.lease, args)
+            failed.end(delivery.why_lost(first))
+            settlements.append(failed)
+        return settlements
+
+    def release(self, lease: int, ranges: Sequence[Range]) -> None:
+        """Give back messages that the application never saw."""
+        self._acks.add("release", lease, {}, ranges)
+        self.push_if_due()
+
+    def extend(self, delivery: Delivery, lease_ms: int) -> Settlement:
+        """Have a lease end later. Its error is LeaseLost if it is gone."""
+        settlement = Settlement("extend", delivery.lease, {})
+        if delivery.lost_why:
+            settlement.end(delivery.why_lost(0))
+            return settlement
+
+        def extended(request: Request) -> None:
+            if request.error is None and request.body["lost"]:
+                delivery.consumer.lose(delivery)
+                settlement.end(delivery.why_lost(0))
+            else:
+                settlement.end(request.error)
+
+        args = {"leases": [delivery.lease], "lease_ms": lease_ms}
+        self._connection.ask(Request("extend", args, counted=True, then=extended))
+        return settlement
+
+    def push(self) -> None:
+        """What was gathered leaves now."""
+        if self._acks.gathered:
+            for settlement in self._acks.take():
+                self._send(settlement)
+
+    def push_if_due(self) -> None:
+        """What was gathered leaves if nothing is under way, or if it is much."""
+        if self._acks.due():
+            self.push()
+
+    def refusal(self) -> PenstockError | None:
+        """The first refusal since the last time that no receipt has told."""
+        untold, self._refused = [each for each in self._refused if not each.root.told], []
+        if not untold or (first := untold[0].error) is None:
+            return None
+        count = sum(settlement.count for settlement in untold)
+        return type(first)(f"{count} messages of {self._queue!r} could not be settled: {first.message}", first.hint)
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def _gather(
+        self,
+        op: str,
+        delivery: Delivery,
+        first: int,
+        end: int,
+        args: Mapping[str, Any],
+        bodies: Sequence[bytes] | None,
+    ) -> list[Settlement]:
+        add, lease = self._acks.add, delivery.lease
+        if bodies is None or sum(map(len, bodies)) < GATHER_BYTES:
+            return [add(op, lease, args, delivery.offsets(first, end), bodies)]
+        # Large results travel in several requests: one would be more than the daemon takes.
+        return [
+            add(op, lease, args, delivery.offsets(first + i, first + i + 1), [body]) for i, body in enumerate(bodies)
+        ]
+
+    def _send(self, settlement: Settlement) -> None:
+        payload = None if settlement.bodies is None else wire.pack_payload(settlement.bodies)
+        self._connection.ask(
+            Request(
+                settlement.op,
+                settlement.request_args(),
+                payload,
+                counted=True,
+                then=lambda request: self._answered(settlement, request.error),
+            )
+        )
+
+    def _answered(self, settlement: Settlement, error: PenstockError | None) -> None:
+        if isinstance(error, LeaseLost) and settlement.count > 1 and settlement.op != "release":
+            # One message that was taken away (a job that was cancelled) fails them all: find the others' way through.
+            if settlement.parent is not None:
+                self._halve(settlement)
+            else:
+                self._probe(settlement)
+        else:
+            self._end(settlement, error)
+
+    def _probe(self, settlement: Settlement) -> None:
+        # If the lease is gone, halving would only ask the same question a thousand times.
+        def probed(request: Request) -> None:
+            if request.error is None and not request.body["lost"]:
+                self._halve(settlement)
+            else:
+                self._end(settlement, LeaseLost(f"the lease of messages of {self._queue!r} has ended"))
+
+        args = {"leases": [settlement.lease], "lease_ms": self._lease_ms}
+        self._connection.ask(Request("extend", args, counted=True, then=probed))
+
+    def _halve(self, settlement: Settlement) -> None:
+        self._acks.flying += 1  # one was under way, now there are two
+        for half in settlement.halves():
+            self._send(half)
+
+    def _end(self, settlement: Settlement, error: PenstockError | None) -> None:
+        self._acks.flying -= 1
+        if error is not None and settlement.op != "release":
+            self._refused.append(settlement)
+            if isinstance(error, (LeaseLost, SessionExpired)):
+                self.lost += settlement.count
+            log.warning("%s of %d messages of %r failed: %s", settlement.op, settlement.count, self._queue, error)
+        settlement.end(error)
+        self.push_if_due()
