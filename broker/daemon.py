@@ -20,9 +20,10 @@ from ..peers.errors import InvalidArgument
 from ..peers.log import CorruptEntry, Log
 from . import checkpoint
 from .config import Config, load, reloadable
+from .desk import Limits
 from .links import Links
 from .model import Model
-from .node import Limits, Node
+from .node import Node
 from .store import CorruptRow, StartError, Store
 
 __all__ = ["StartError", "serve"]
@@ -162,7 +163,7 @@ class Daemon:
         store.commit(turn.writes)
         store.flush()
         links.send(turn.messages)
-        logger.info("stopped applied=%d", node.state.applied)
+        logger.info("stopped applied=%d", node.desk.state.applied)
 
     def _wait_ms(self) -> int:
         now_ms = self.clock.now_ms()
@@ -193,8 +194,8 @@ class Daemon:
         fresh.replace(path)
         logger.info(
             "started node=%d data=%s listen=%s applied=%d recovery_ms=%d durability=%s",
-            config.node.id, self.store.folder, ",".join(self.links.endpoints), node.state.applied, self.recovery_ms,
-            config.storage.durability,
+            config.node.id, self.store.folder, ",".join(self.links.endpoints), node.desk.state.applied,
+            self.recovery_ms, config.storage.durability,
         )  # fmt: skip
         if config.storage.durability == "interval":
             logger.warning(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import zmq
 
-from .node import Counters
+from .desk import Counters
 from .store import StartError
 
 HWM = 256  # messages waiting in one direction of one connection; then TCP holds the client back

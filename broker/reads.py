@@ -24,7 +24,7 @@ Payload = Callable[[int], bytes]  # of a log entry, by index
 
 
 class Found(NamedTuple):
-    """The answer of a read. None instead of it: nothing yet, the request may wait."""
+    """The answer of a read."""
 
     body: dict[str, Any]
     payload: bytes | None = None
@@ -146,11 +146,14 @@ def _data(outcome: Outcome, payload: Payload) -> list[bytes]:
     return bodies[outcome.start : outcome.start + (outcome.count if outcome.each else 1)]
 
 
-Read = Callable[[State, ask.Args, int, Payload], Found | None]
-READS: Mapping[str, Read] = {
+WaitingRead = Callable[[State, ask.Args, int, Payload], Found | None]  # None: nothing yet
+READS: Mapping[str, Callable[[State, ask.Args, int, Payload], Found]] = {
     "list": list_queues, "describe": describe, "peek": peek, "job_status": job_status, "jobs": list_jobs,
 }  # fmt: skip
-WAITING_READS: Mapping[str, Read] = {"job_result": job_result, "outcomes": outcomes}
+WAITING_READS: Mapping[str, Callable[[State, ask.Args, int, Payload], Found]] = {
+    "job_result": job_result,
+    "outcomes": outcomes,
+}
 
 
 def nothing_yet(op: str, args: ask.Args, state: State, now_ms: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from .messages import CODES, KINDS, Command, Noop
+from .messages import CODES, KINDS, Command
 
 _CHECK = struct.Struct(">I")
 _FRONT = struct.Struct(">QQI")  # term, stamp_ms, length of the head
@@ -78,10 +78,10 @@ class Log:
         self.last_index = last_index
         self.last_stamp_ms = last_stamp_ms
 
-    def campaign(self, node: int, now_ms: int) -> Entry:
-        """Win the election among one: a new term, our own vote, and the empty entry that begins it."""
+    def campaign(self, node: int) -> HardState:
+        """Win the election among one: a new term and our own vote. Its first entry has to be an empty one."""
         self.hard = HardState(self.hard.term + 1, node)
-        return self.append(now_ms, 0, 0, Noop(), b"")
+        return self.hard
 
     def append(self, now_ms: int, session: int, sequence: int, command: Any, payload: bytes) -> Entry:
         """The next entry. Its stamp never runs backwards, whatever the clock does."""

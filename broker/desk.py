@@ -1,0 +1,120 @@
+"""The turn in progress: what it has logged and said so far. None of it is durable or sent before the turn ends. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..peers import messages as m
+from ..peers import wire
+from ..peers.errors import PenstockError, StorageFull
+from ..peers.log import Entry, Log
+from .extents import Reader
+from .model import Model
+from .recent import Recent
+from .sessions import Answer, refusal
+
+Frames = list[bytes]
+ACK_ROOM_BYTES = 4096  # what a command without a payload may take; such commands pass even when storage is full
+
+
+class Disk(Reader, Protocol):
+    """What a node may ask of the disk: never to write."""
+
+    def payload(self, index: int) -> bytes:
+        """The payload of a log entry of an earlier turn. Raises CorruptEntry."""
+
+    def room_bytes(self) -> int:
+        """How much may still be published before storage counts as full."""
+
+    def usage(self) -> dict[str, Any]:
+        """For people: used_bytes, map_bytes, full."""
+
+
+@dataclass
+class Limits:
+    """[limits] and [storage], as far as they concern a node. Sizes in bytes, times in ms."""
+
+    max_message: int = 64 << 20
+    max_batch: int = 100_000
+    session_timeout_ms: int = 60_000
+    parked: int = 64
+    in_flight_max: int = 200_000
+    lease_max_ms: int = 12 * 3_600_000
+    cache_bytes: int = 32 << 20
+    checkpoint_entries: int = 8192
+    checkpoint_bytes: int = 64 << 20
+
+
+@dataclass
+class Counters:
+    """What happened since the start."""
+
+    heard: int = 0
+    turns: int = 0
+    commits: int = 0
+    appended: int = 0
+    delivered: int = 0
+    acked: int = 0
+    refused: int = 0
+    bad_frames: int = 0
+    dropped_replies: int = 0
+
+
+class Desk:
+    """Where the parts of a node work: they propose commands here, and lay down what is to be said."""
+
+    def __init__(self, model: Model, log: Log, disk: Disk, limits: Limits, now_ms: int) -> None:
+        self.model = model
+        self.state = model.state
+        self.log = log
+        self.disk = disk
+        self.limits = limits
+        self.counters = Counters()
+        self.now_ms = now_ms
+        self.recent = Recent(limits.cache_bytes)
+        self.entries: list[Entry] = []
+        self.messages: list[tuple[bytes, Frames]] = []
+        self._room_bytes: int | None = None
+
+    def begin(self, now_ms: int) -> None:
+        """A new turn. Time never runs backwards, whatever the clock does."""
+        self.now_ms = max(now_ms, self.log.last_stamp_ms)
+        self.entries, self.messages = [], []
+        self._room_bytes = None
+        self.recent.trim()
+
+    def propose(self, session: int, sequence: int, command: m.Command, payload: bytes = b"") -> Answer:
+        """Into the log and, this node being the quorum, at once into the model: nothing leaves before the commit."""
+        entry = self.log.append(self.now_ms, session, sequence, command, payload)
+        self.entries.append(entry)
+        if payload:
+            self.recent.put(entry.index, payload)
+        return self.model.apply(entry)
+
+    def payload(self, index: int) -> bytes:
+        """The payload of a log entry: from memory if it is a recent one, else from disk."""
+        return self.recent.get(index) or self.disk.payload(index)
+
+    def take_room(self, size: int) -> None:
+        """Room for a publish of `size` bytes. Raises StorageFull."""
+        if self._room_bytes is None:
+            self._room_bytes = self.disk.room_bytes()
+        if size + ACK_ROOM_BYTES > self._room_bytes:
+            raise StorageFull(
+                "the storage is 90 % full: nothing is published until there is room again",
+                "consume, purge or delete messages, or give a larger [storage] map_size or disk",
+            )
+        self._room_bytes -= size + ACK_ROOM_BYTES
+
+    # -- what is said -------------------------------------------------------------------------------------------------
+
+    def reply(self, route: bytes, sequence: int, body: dict[str, Any], payload: bytes | None = None) -> None:
+        self.messages.append((route, wire.reply(sequence, "ok", body, payload)))
+
+    def answer(self, route: bytes, sequence: int, answer: Answer) -> None:
+        self.messages.append((route, wire.reply(sequence, answer.status, answer.body)))
+
+    def refuse(self, route: bytes, sequence: int, fault: PenstockError) -> None:
+        self.counters.refused += 1
+        self.answer(route, sequence, refusal(fault))

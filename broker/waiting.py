@@ -1,0 +1,155 @@
+"""Requests that may wait: pulls, for messages; reads of outcomes, for jobs to end. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..peers import messages as m
+from ..peers.errors import InvalidArgument, PenstockError
+from . import reads
+from . import requests as ask
+from .delivery import pieces_of
+from .desk import Desk
+from .groups import Piece
+from .parking import Parked, Parking
+from .sessions import Session
+
+WAIT_MAX_MS = 3_600_000
+PULL_BYTES = 4 << 20
+
+
+class Waiting:
+    """Answers at once what can be, parks the rest, and looks again when the model says that something came."""
+
+    def __init__(self, desk: Desk, bounds: ask.Bounds) -> None:
+        self.desk = desk
+        self.bounds = bounds
+        self._pulls = Parking()
+        self._reads = Parking()
+
+    def __len__(self) -> int:
+        return len(self._pulls) + len(self._reads)
+
+    # -- pulls --------------------------------------------------------------------------------------------------------
+
+    def pull(self, route: bytes, session: Session, sequence: int, args: dict[str, Any]) -> None:
+        state = self.desk.state
+        queue = state.queue(ask.name_of(args, "queue"))
+        group = state.group(queue, ask.name_of(args, "group", ""))
+        args = {
+            "messages": ask.integer(args, "messages", 1, 10**9),
+            "size_max": ask.integer(args, "bytes", 1, 2**40, PULL_BYTES),
+            "lease_ms": ask.lease_ms(args, self.bounds, 30_000),
+            "wait_ms": ask.integer(args, "wait_ms", 0, WAIT_MAX_MS, 0),
+        }
+        self._pulls.remove(session.id, sequence)  # its former self, if it is asked again
+        lease_id = session.leases.get(sequence)
+        if lease_id is not None:  # asked again: the delivery was lost on the way
+            lease = state.leases[lease_id]
+            self._deliver(route, sequence, lease.id, lease.ends_ms, pieces_of(state, lease))
+            return
+        key = (queue.name, group.name)
+        parked = Parked(key, "pull", route, session.id, sequence, args, self.desk.now_ms + args["wait_ms"])
+        if self._pulls.first(key) is None and self._try_pull(parked):
+            return
+        self._park_or_answer(self._pulls, parked)
+
+    def _try_pull(self, parked: Parked) -> bool:
+        """Grant and deliver, if anything is ready. Raises NotFound if the queue or the group is gone."""
+        desk, state, args = self.desk, self.desk.state, parked.args
+        queue_name, group_name = parked.key
+        queue = state.queue(queue_name)
+        group = state.group(queue, group_name)
+        room = desk.limits.in_flight_max - group.leased
+        if queue.paused or room <= 0 or not group.has_ready(queue.next, desk.now_ms):
+            return False
+        count = min(args["messages"], room)
+        command = m.Pull(queue_name, group_name, parked.sequence, count, args["size_max"], args["lease_ms"])
+        # Not counted: a pull that is asked again is known by the lease it was given.
+        answer = desk.propose(parked.session, 0, command).body
+        if answer["lease"] is None:
+            return False
+        self._deliver(parked.route, parked.sequence, answer["lease"], answer["ends_ms"], answer["pieces"])
+        return True
+
+    def _deliver(self, route: bytes, sequence: int, lease: int, ends_ms: int, pieces: list[Piece]) -> None:
+        ranges, payload = reads.delivery(pieces, self.desk.payload)
+        self.desk.counters.delivered += sum([some[1] for some in ranges])
+        self.desk.reply(route, sequence, {"lease": lease, "ends_ms": ends_ms, "ranges": ranges}, payload)
+
+    # -- reads that wait ----------------------------------------------------------------------------------------------
+
+    def read(self, route: bytes, session: Session, sequence: int, op: str, args: dict[str, Any]) -> None:
+        wait_ms = ask.integer(args, "wait_ms", 0, WAIT_MAX_MS, 0)
+        self._reads.remove(session.id, sequence)
+        key = (ask.name_of(args, "queue"),)
+        parked = Parked(key, op, route, session.id, sequence, args, self.desk.now_ms + wait_ms)
+        if not self._try_read(parked):
+            self._park_or_answer(self._reads, parked)
+
+    def _try_read(self, parked: Parked) -> bool:
+        desk = self.desk
+        found = reads.WAITING_READS[parked.op](desk.state, parked.args, desk.now_ms, desk.payload)
+        if found is None:
+            return False
+        desk.reply(parked.route, parked.sequence, found.body, found.payload)
+        return True
+
+    # -- parking ------------------------------------------------------------------------------------------------------
+
+    def _park_or_answer(self, parking: Parking, parked: Parked) -> None:
+        if parked.deadline_ms <= self.desk.now_ms:
+            self._answer_nothing(parked)
+            return
+        limit = self.desk.limits.parked
+        if self._pulls.count(parked.session) + self._reads.count(parked.session) >= limit:
+            raise InvalidArgument(f"this session has {limit} waiting requests already", "wait for their answers first")
+        parking.add(parked)
+
+    def wake(self) -> None:
+        """Those who wait for what this turn brought. Grants are proposed here, so they share the turn's commit."""
+        state = self.desk.state
+        while state.woken:
+            key, _ = state.woken.popitem()
+            while (parked := self._pulls.first(key)) is not None and self._served(self._pulls, parked):
+                pass
+        for name in state.ended:
+            for parked in self._reads.all((name,)):
+                self._served(self._reads, parked)
+        state.ended.clear()
+
+    def _served(self, parking: Parking, parked: Parked) -> bool:
+        try:
+            if not (self._try_pull(parked) if parking is self._pulls else self._try_read(parked)):
+                return False
+        except PenstockError as fault:  # what it waits for was deleted
+            self.desk.refuse(parked.route, parked.sequence, fault)
+        parking.remove(parked.session, parked.sequence)
+        return True
+
+    def time_out(self) -> None:
+        """Those whose wait is over. After `wake`: what a waiting request asks about is still there."""
+        for parking in (self._pulls, self._reads):
+            for parked in parking.due(self.desk.now_ms):
+                self._answer_nothing(parked)
+
+    def next_deadline_ms(self) -> int | None:
+        deadlines = (self._pulls.next_deadline_ms(), self._reads.next_deadline_ms())
+        return min((at for at in deadlines if at is not None), default=None)
+
+    def end_session(self, session_id: int) -> None:
+        self._pulls.end_session(session_id)
+        self._reads.end_session(session_id)
+
+    def close(self) -> None:
+        """The node stops: every wait is over."""
+        for parked in self._pulls.drain() + self._reads.drain():
+            self._answer_nothing(parked)
+
+    def _answer_nothing(self, parked: Parked) -> None:
+        desk = self.desk
+        if parked.op == "pull":
+            body: dict[str, Any] = {"lease": None, "ends_ms": 0, "ranges": []}
+        else:
+            body = reads.nothing_yet(parked.op, parked.args, desk.state, desk.now_ms)
+        desk.reply(parked.route, parked.sequence, body)
