@@ -1,4 +1,4 @@
-"""The turn in progress: what it has logged and said so far. None of it is durable or sent before the turn ends. Pure."""
+"""The turn in progress: what it has logged and said so far. None of it is durable or sent before its end. Pure."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Greeter:
         self._connections: dict[bytes, Connection] = {}
 
     def session_of(self, route: bytes, op: str) -> Session:
-        """The session that speaks on this connection. Raises ProtocolError before hello, SessionExpired after the end."""
+        """Who speaks on this connection. Raises ProtocolError before hello, SessionExpired after the session."""
         connection = self._connections.get(route)
         if connection is None:
             raise ProtocolError(f"{op!r:.40} before hello", "say hello first")

@@ -150,10 +150,7 @@ WaitingRead = Callable[[State, ask.Args, int, Payload], Found | None]  # None: n
 READS: Mapping[str, Callable[[State, ask.Args, int, Payload], Found]] = {
     "list": list_queues, "describe": describe, "peek": peek, "job_status": job_status, "jobs": list_jobs,
 }  # fmt: skip
-WAITING_READS: Mapping[str, Callable[[State, ask.Args, int, Payload], Found]] = {
-    "job_result": job_result,
-    "outcomes": outcomes,
-}
+WAITING_READS: Mapping[str, WaitingRead] = {"job_result": job_result, "outcomes": outcomes}
 
 
 def nothing_yet(op: str, args: ask.Args, state: State, now_ms: int) -> dict[str, Any]:
