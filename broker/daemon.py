@@ -178,8 +178,9 @@ class Daemon:
             self._flush_ms = self.clock.now_ms() + self.config.storage.interval_ms
         self.node.counters.commits = self.store.commits
         self.store.grow()
-        with contextlib.suppress(BlockingIOError):
-            self._signal_reader.recv(4096)
+        if self.links.rung:
+            with contextlib.suppress(BlockingIOError):
+                self._signal_reader.recv(4096)
         if self.reloading:
             self.reloading = False
             self._reload()

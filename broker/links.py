@@ -32,6 +32,7 @@ class Links:
         ):  # fmt: skip
             self._socket.setsockopt(option, value)
         self.endpoints = [self._bind(endpoint) for endpoint in endpoints]
+        self.rung = False  # the descriptor of `watch` was readable
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
 
@@ -53,7 +54,7 @@ class Links:
         heard: list[tuple[bytes, list[bytes]]] = []
         receive, get = self._socket.recv, self._socket.get
         if wait_ms:
-            self._poller.poll(wait_ms)
+            self.rung = any(source is not self._socket for source, _ in self._poller.poll(wait_ms))
         size = 0
         while len(heard) < heard_max and size < bytes_max:
             try:
