@@ -22,8 +22,6 @@ from .source import BrokerSource
 from .supervisor import Supervisor, WorldPlan, listen_to_signals
 from .task import tasks_of_queue
 
-PREFETCH = 0  # the pool says itself how many jobs it wants
-
 
 @dataclass(frozen=True)
 class PoolConfig:
@@ -64,7 +62,7 @@ def run_pool(config: PoolConfig) -> int:
     state_file = StateFile(config.state_dir, os.getpid())
     with connect(config.endpoint) as client:
         _need_queue(client, config.queue, plan)
-        source = BrokerSource(client, config.queue, config.lease, PREFETCH)
+        source = BrokerSource(client, config.queue, config.lease)
         supervisor = Supervisor(plan, source, first_state(config), state_file.write, config.grace_s)
         listen_to_signals(supervisor)
         try:

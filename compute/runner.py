@@ -102,9 +102,9 @@ class Runner:
 
     def confirm(self, timeout_s: float = 0.0) -> None:
         """Count what the broker has confirmed."""
-        confirmed = self._source.confirm(timeout_s)
-        if confirmed.done:
-            self.counters.done += confirmed.done
+        done = self._source.confirm(timeout_s)
+        if done:
+            self.counters.done += done
             self.counters.last_result_ms = time.time_ns() // 1_000_000
 
     def wait_s(self) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,13 +13,6 @@ from ..peers.errors import Timeout as TimedOut
 from .frames import unpack
 
 TASK = "penstock-task"  # the header that names the task of a job, where a queue has several
-
-
-class Confirmed(NamedTuple):
-    """What the broker said since the last time: jobs completed for good; jobs that were not ours any more."""
-
-    done: int = 0
-    lost: int = 0
 
 
 class Source(Protocol):
@@ -44,11 +36,15 @@ class Source(Protocol):
     def release(self, messages: Sequence[Any]) -> None:
         """Give jobs back that did not fail by themselves."""
 
-    def confirm(self, timeout_s: float = 0.0) -> Confirmed:
-        """Hear what became of completions; wait up to `timeout_s` for the oldest open one."""
+    def confirm(self, timeout_s: float = 0.0) -> int:
+        """How many jobs the broker has confirmed as completed since the last call.
 
-    def open(self) -> int:
-        """How many completions are not confirmed yet."""
+        Those that were not ours any more (cancelled, or the lease was lost) do not count. With `timeout_s` it waits for
+        the oldest open one.
+        """
+
+    def open(self) -> bool:
+        """Are there completions that the broker has not answered yet?"""
 
     def close(self) -> None:
         """Give back what is still held, and send what was said."""
@@ -56,87 +52,70 @@ class Source(Protocol):
 
 class _Sent(NamedTuple):
     receipt: AckReceipt
-    messages: Sequence[Message]
-    results: Sequence[bytes]
+    jobs: int
 
 
 class BrokerSource:
     """A queue of a Penstock daemon."""
 
-    def __init__(self, client: Client, queue: str, lease: float | str, prefetch: int) -> None:
+    def __init__(self, client: Client, queue: str, lease: float | str) -> None:
         self._client = client
         self._queue = queue
         self._lease = lease
-        self._prefetch = prefetch
-        self._consumer: Consumer | None = None
+        self._opened: Consumer | None = None
         self._sent: deque[_Sent] = deque()
+        self._lost = 0
 
     def take(self, count: int, timeout_s: float) -> Sequence[Message]:
-        if (
-            self._consumer is None
-        ):  # only now: from here on jobs are leased to us, so somebody must be there to run them
-            self._consumer = self._client.consumer(self._queue, lease=self._lease, prefetch=self._prefetch, renew=True)
-        return self._consumer.receive_many(count, timeout=timeout_s)
+        if self._opened is None:  # only now: from here on jobs are leased, so somebody must be there to run them
+            # Nothing is leased ahead: the pool knows how much its ranks can take.
+            self._opened = self._client.consumer(self._queue, lease=self._lease, prefetch=0, renew=True)
+        return self._opened.receive_many(count, timeout=timeout_s)
 
     def task_of(self, message: Message) -> str | None:
         name = message.all_headers.get(TASK)
         return None if name is None else str(name)
 
     def complete(self, messages: Sequence[Message], results: Sequence[bytes]) -> None:
-        self._send(messages, results)
+        self._sent.append(_Sent(self._consumer.complete_packed_many(messages, results), len(messages)))
 
     def fail(self, messages: Sequence[Message], errors: Sequence[bytes]) -> None:
         for message, error in zip(messages, errors, strict=True):
-            with suppress(LeaseLost):  # a job that is not ours any more needs nothing from us
-                message.nack(error=unpack(error))
+            self._consumer.nack_many([message], error=unpack(error))
 
     def reject(self, message: Message, reason: str, error: bytes) -> None:
-        with suppress(LeaseLost):
-            message.reject(reason, error=unpack(error))
+        self._consumer.reject_many([message], reason=reason, error=unpack(error))
 
     def release(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            with suppress(LeaseLost):
-                message.release()
+        if messages:
+            self._consumer.release_many(messages)
 
-    def confirm(self, timeout_s: float = 0.0) -> Confirmed:
-        done = lost = 0
+    def confirm(self, timeout_s: float = 0.0) -> int:
+        done = 0
         while self._sent and (timeout_s > 0 or self._sent[0].receipt.done()):
-            receipt, messages, results = self._sent[0]
             try:
-                receipt.wait(timeout_s)
-                done += len(messages)
+                self._sent[0].receipt.wait(timeout_s)
             except TimedOut:
-                if not receipt.done():
+                if not self._sent[0].receipt.done():
                     break
-                lost += len(messages)
             except LeaseLost:
-                lost += self._halve(messages, results)
-            except PenstockError as error:
-                sys.stderr.write(f"penstock pool: {len(messages)} results were refused: {error.code}: {error}\n")
-                lost += len(messages)
-            self._sent.popleft()
-        return Confirmed(done, lost)
+                pass  # of a range: what could be completed is; the consumer has halved it and counted the rest
+            except PenstockError:
+                done -= self._sent[0].jobs  # refused as a whole, and told in the log by the consumer
+            done += self._sent.popleft().jobs
+        if self._opened is not None and self._opened.lost != self._lost:
+            done, self._lost = done - (self._opened.lost - self._lost), self._opened.lost
+        return done
 
-    def open(self) -> int:
-        return sum(len(sent.messages) for sent in self._sent)
+    def open(self) -> bool:
+        return bool(self._sent)
 
     def close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
+        if self._opened is not None:
+            with suppress(LeaseLost):  # jobs that are not ours any more need nothing from us
+                self._opened.close()
 
-    def _send(self, messages: Sequence[Message], results: Sequence[bytes]) -> int:
-        """How many are known to be lost at once."""
-        assert self._consumer is not None
-        try:
-            self._sent.append(_Sent(self._consumer.complete_packed_many(messages, results), messages, results))
-        except LeaseLost:
-            return self._halve(messages, results)
-        return 0
-
-    def _halve(self, messages: Sequence[Message], results: Sequence[bytes]) -> int:
-        """A completion is all or nothing: one cancelled job must not take the results of its neighbours with it."""
-        if len(messages) == 1:
-            return 1
-        half = len(messages) // 2
-        return self._send(messages[:half], results[:half]) + self._send(messages[half:], results[half:])
+    @property
+    def _consumer(self) -> Consumer:
+        assert self._opened is not None, "nothing was taken yet"
+        return self._opened

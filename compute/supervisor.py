@@ -206,9 +206,9 @@ class Supervisor:
         try:
             self._runner.give_up()
             self._runner.confirm(LAST_CONFIRM_S)
+            self._source.close()
         except PenstockError as fault:
             self._error = self._error or f"{fault.code}: {fault}"
-        self._source.close()
         self._feeder.close()
         self._ear.close()
         self._bell.close()
