@@ -174,8 +174,8 @@ class Connection:
             self._leader, self._led_since = me, time.monotonic()
         bell = self._wake_io if is_io else self._wake_app
         poll, link = self._poll_for(bell), self._link
+        # The socket has been read empty by whoever touched it last, so its descriptor tells of everything new.
         try:
-            self._pump()
             while not ready() and self._leader == me and self.dead is None:
                 if self._link is not link:
                     poll, link = self._poll_for(bell), self._link
@@ -245,20 +245,21 @@ class Connection:
             now_ms = self.now_ms()
             if now_ms >= self._tick_ms or session.state is not State.READY:
                 self._run_timers(now_ms)
-            while True:
+            looking = True
+            while looking or session.sends or session.finished or session.link != self._link_number:
                 if session.link != self._link_number:
                     self._relink()
                 if session.sends:
                     self._transmit()
-                if self._link is not None:
+                    looking = True
+                if looking and self._link is not None:
                     self._hear(self._link)
+                looking = False
                 if session.epoch != self._epoch:
                     self._renew_epoch()
                 if session.finished:
                     heard = True
                     self._finish()
-                elif not session.sends and session.link == self._link_number:
-                    break
         finally:
             self._pumping = False
         if heard:

@@ -42,6 +42,8 @@ OPTIONS = {
     zmq.HEARTBEAT_TTL: 15_000,
     zmq.MAXMSGSIZE: 2**30,
 }
+# Plain integers: or-ing zmq's enumerations costs more than the call they are for.
+NOBLOCK, SEND_MORE, POLL_IN = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.POLLIN)
 COPY_MAX = 2**18  # larger frames are handed to zmq without a copy, which costs a detour through pyzmq's collector
 
 _numbers = itertools.count()
@@ -73,26 +75,26 @@ class Link:
         send = self._socket.send
         last = len(frames) - 1
         for frame in frames[:last]:
-            send(frame, zmq.SNDMORE | zmq.NOBLOCK)
-        send(frames[last], zmq.NOBLOCK, len(frames[last]) <= COPY_MAX)
+            send(frame, SEND_MORE)
+        send(frames[last], NOBLOCK, len(frames[last]) <= COPY_MAX)
 
     def receive(self) -> list[bytes] | None:
         """The next message that has come. None: there is no more, and zmq's descriptor will wake whoever polls it."""
         socket = self._socket
-        if not self._get(socket, zmq.EVENTS) & zmq.POLLIN:
+        if not self._get(socket, zmq.EVENTS) & POLL_IN:
             return None
-        frames = [socket.recv(zmq.NOBLOCK)]
-        while socket.get(zmq.RCVMORE):
-            frames.append(socket.recv(zmq.NOBLOCK))
+        frames = [socket.recv(NOBLOCK)]
+        while self._get(socket, zmq.RCVMORE):
+            frames.append(socket.recv(NOBLOCK))
         return frames
 
     def event(self) -> str | None:
         """Call it once for each new link: zmq wakes a reader only after it has found nothing. The next thing that
         happened to the connection: "" for connected, else why it is lost. None: nothing more."""
         monitor = self._monitor
-        if not self._get(monitor, zmq.EVENTS) & zmq.POLLIN:
+        if not self._get(monitor, zmq.EVENTS) & POLL_IN:
             return None
-        event: Any = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
+        event: Any = parse_monitor_message(monitor.recv_multipart(NOBLOCK))
         return REASONS.get(int(event["event"]), "")
 
     @staticmethod
