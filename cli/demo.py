@@ -53,10 +53,10 @@ def forecast(options: Options, jobs: int, ranks: int, series: Path | None, plot:
             bar.update(line, completed=done + failed, total=total)
 
         report = run_demo(daemon.endpoint, jobs, ranks, series, show)
+    _show(report, options)
     if plot is not None:
         draw(report, plot)
         output.note(f"drawn: {plot}")
-    _show(report, options)
     return OK if report.failed == 0 and report.done == report.jobs and report.max_error <= ERROR_MAX else FAILED
 
 

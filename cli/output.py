@@ -122,5 +122,6 @@ def _table(items: Iterable[Row], columns: Sequence[str], title: str) -> None:
 
     table = Table(*columns, title=title or None)
     for item in items:
-        table.add_row(*(Text(cell(item.get(column))) for column in columns))
+        values = [item.get(column) for column in columns]
+        table.add_row(*(Text(f"{value:.6g}" if isinstance(value, float) else cell(value)) for value in values))
     Console().print(table)

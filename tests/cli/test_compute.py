@@ -22,7 +22,8 @@ def test_a_detached_pool_works_shows_in_status_and_stops(shell: Any, tmp_path: P
     finally:
         (stopped,) = shell.json("pool", "stop", "forecast", *state)
     assert stopped["pid"] == started["pid"]
-    assert not psutil.pid_exists(started["pid"])
+    # Whoever inherited it may not have collected it yet.
+    assert not psutil.pid_exists(started["pid"]) or psutil.Process(started["pid"]).status() == psutil.STATUS_ZOMBIE
     assert shell.json("pool", "status", *state) == []
     assert shell("pool", "stop", "forecast", *state).returncode == 3
 
