@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,8 @@ STUCK_S = 60.0  # without a single job ending
 Progress = Callable[[int, int, int], None]
 
 
-class SampleRow(NamedTuple):
+@dataclass(frozen=True)
+class SampleRow:
     """One value of one job."""
 
     job: str
