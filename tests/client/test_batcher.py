@@ -1,0 +1,120 @@
+"""When messages leave: the batcher by itself."""
+
+import pytest
+
+from penstock.client.batcher import FLYING_BYTES, FLYING_MAX, Batch, Batcher
+from penstock.peers.errors import InvalidArgument, QueueFull
+
+
+def leave(batcher: Batcher, now_ms: int = 0) -> Batch | None:
+    """The batch that is due, on its way."""
+    batch = batcher.due(now_ms)
+    if batch is not None:
+        batcher.left(batch)
+    return batch
+
+
+def test_a_lone_message_leaves_at_once() -> None:
+    batcher = Batcher()
+    batch = batcher.put(b"a", None, 0)
+    assert batcher.due(0) is batch
+
+
+def test_messages_gather_while_a_batch_is_under_way() -> None:
+    batcher = Batcher()
+    batcher.put(b"a", None, 0)
+    leave(batcher)
+    batcher.put(b"b", None, 0)
+    batcher.put(b"c", None, 0)
+    assert batcher.due(0) is None
+
+
+def test_what_has_gathered_leaves_when_the_answer_comes() -> None:
+    batcher = Batcher()
+    batcher.put(b"a", None, 0)
+    first = leave(batcher)
+    assert first is not None
+    batcher.put(b"b", None, 0)
+    second = batcher.put(b"c", None, 0)
+    batcher.landed(first, 7, None)
+    assert leave(batcher) is second
+    assert second.bodies == [b"b", b"c"]
+
+
+def test_a_full_batch_leaves_although_others_are_under_way() -> None:
+    batcher = Batcher(batch_max=2)
+    batcher.put(b"a", None, 0)
+    leave(batcher)
+    batcher.put(b"b", None, 0)
+    assert leave(batcher) is None
+    batcher.put(b"c", None, 0)
+    assert leave(batcher) is not None
+
+
+def test_a_batch_is_full_by_its_bytes_too() -> None:
+    batcher = Batcher(batch_bytes=100)
+    batch = batcher.put(b"x" * 100, None, 0)
+    assert batcher.full(batch)
+
+
+def test_a_lingering_batch_leaves_when_its_time_has_come() -> None:
+    batcher = Batcher(linger_ms=10)
+    batch = batcher.put(b"a", None, 0)
+    assert (batcher.due(9), batcher.due_ms(), batcher.due(10)) == (None, 10, batch)
+
+
+def test_a_batch_that_somebody_waits_for_does_not_linger() -> None:
+    batcher = Batcher(linger_ms=10)
+    batch = batcher.put(b"a", None, 0)
+    batch.wanted = True
+    assert batcher.due(0) is batch
+
+
+def test_a_landed_batch_keeps_its_offset_and_lets_its_messages_go() -> None:
+    batcher = Batcher()
+    batch = batcher.put(b"a", None, 0)
+    leave(batcher)
+    batcher.landed(batch, 5, None)
+    assert (batch.done, batch.offset, batch.bodies, batcher.flying_bytes) == (True, 5, [], 0)
+
+
+def test_a_refused_batch_keeps_its_error() -> None:
+    batcher = Batcher()
+    batch = batcher.put(b"a", None, 0)
+    leave(batcher)
+    error = QueueFull("full")
+    batcher.landed(batch, -1, error)
+    assert (batch.done, batch.error) == (True, error)
+
+
+def test_headers_stay_with_their_messages() -> None:
+    batcher = Batcher()
+    batcher.put(b"a", None, 0)
+    batcher.put(b"b", {"k": 1}, 0)
+    batch = batcher.put(b"c", None, 0)
+    assert batch.all_headers() == [None, {"k": 1}, None]
+
+
+def test_a_batch_without_headers_carries_none() -> None:
+    assert Batcher().put(b"a", None, 0).all_headers() is None
+
+
+def test_too_many_batches_under_way_are_a_crowd() -> None:
+    batcher = Batcher(batch_max=1)
+    for _ in range(FLYING_MAX):
+        assert not batcher.crowded()
+        batcher.put(b"a", None, 0)
+        leave(batcher)
+    assert batcher.crowded()
+
+
+def test_too_many_bytes_under_way_are_a_crowd() -> None:
+    batcher = Batcher()
+    batcher.put(bytes(FLYING_BYTES), None, 0)
+    leave(batcher)
+    assert batcher.crowded()
+
+
+def test_a_batch_holds_at_least_one_message() -> None:
+    with pytest.raises(InvalidArgument, match="batch_max"):
+        Batcher(batch_max=0)
