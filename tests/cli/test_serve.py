@@ -14,6 +14,7 @@ import pytest
 
 import penstock
 from penstock.cli.private import PrivateDaemon, wait_endpoint
+from penstock.compute.registry import PoolState, pool_status
 
 LIMIT_S = 60.0
 
@@ -27,6 +28,10 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def pools_at(endpoint: str) -> list[PoolState]:
+    return [state for state in pool_status() if state.endpoint == endpoint]
 
 
 class Running:
@@ -180,7 +185,9 @@ def test_serve_starts_the_pools_of_its_configuration_and_restarts_one_that_dies(
         pools = [pid for pid in run.descendants() if "pool" in psutil.Process(pid).cmdline()[:6]]
         assert len(pools) == 1
         psutil.Process(pools[0]).kill()
-        client.submit("forecast", {"assets": [0]}).result(timeout=LIMIT_S)
+        until(
+            lambda: any(state.phase == "ready" for state in pools_at(endpoint) if state.pid != pools[0]), "a new pool"
+        )
     assert "a pool ended with exit code -9" in run.said()
     family = run.descendants()
     run.process.send_signal(signal.SIGTERM)
