@@ -44,7 +44,7 @@ $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "setting up $(VENV) with $(PYTHON) ..." >&2
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location -e ".[mpi,plot,dev]"
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-warn-script-location -e ".[mpi,plot,dev]"
 	@touch $@
 
 clean:
