@@ -115,7 +115,7 @@ class Scheduler:
             return False
         del self._running[chunk]
         for rank in running.assignment.ranks:
-            self._load[rank] -= 1
+            self._load[rank] -= self._weight(running.task)
         self._learn(running)
         return True
 
@@ -136,12 +136,16 @@ class Scheduler:
         assignment = Assignment(self._chunks, ranks, pending.batch, pending.first, count)
         self._running[self._chunks] = _Running(assignment, pending.task, count)
         for rank in ranks:
-            self._load[rank] += 1
+            self._load[rank] += self._weight(pending.task)
         pending.first += count
         pending.count -= count
         if not pending.count:
             waiting.popleft()
         return assignment
+
+    def _weight(self, task: str) -> int:
+        """A rank in a collective job hears nothing until that ends: nothing must wait there."""
+        return CHUNKS_IN_FLIGHT if self.tasks[task].width else 1
 
     def _emptiest(self, held: set[int]) -> int | None:
         """The rank to feed next. Long jobs are not stacked: another rank may be free sooner."""

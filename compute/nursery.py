@@ -23,6 +23,10 @@ _NOTE = struct.Struct("<Bii")  # what, pid, status
 _BORN, _ENDED = 1, 2
 
 
+class NurseryGone(RuntimeError):
+    """The nursery has ended, and has said why: without it there are no helpers."""
+
+
 class Newborn(NamedTuple):
     """A helper that runs: its pid and the stream to it."""
 
@@ -41,21 +45,21 @@ class Nursery:
         self._control = ours
 
     def fork(self, rank: int) -> Newborn:
-        """A new helper. Raises RuntimeError if the nursery is gone."""
+        """A new helper."""
         try:
             self._control.sendall(struct.pack("<i", rank))
             note, fds, _, _ = socket.recv_fds(self._control, _NOTE.size, 1)
         except OSError as fault:
-            raise RuntimeError("the nursery of helper processes is gone") from fault
+            raise NurseryGone from fault
         if not fds:
-            raise RuntimeError("the nursery of helper processes ended: see its error above")
+            raise NurseryGone
         return Newborn(_NOTE.unpack(note)[1], socket.socket(fileno=fds[0]))
 
     def status_of(self, pid: int) -> int:
         """How the helper `pid`, which is dead or dying, ended: an exit code, negative for a signal."""
         note = self._control.recv(_NOTE.size, socket.MSG_WAITALL)
         if len(note) < _NOTE.size:
-            raise RuntimeError("the nursery of helper processes is gone")
+            raise NurseryGone
         what, ended, status = _NOTE.unpack(note)
         assert (what, ended) == (_ENDED, pid), (what, ended, pid)
         return int(status)

@@ -14,7 +14,7 @@ from .collective import Member
 from .frames import Frame, Kind
 from .links import Links
 from .master import Master
-from .nursery import Nursery
+from .nursery import Nursery, NurseryGone
 from .orphans import die_with_parent
 from .settings import WorldSettings
 from .slots import Slots
@@ -118,10 +118,15 @@ def main() -> None:
         assert rank is not None, frame  # a worker speaks only after it was given something
         rank.tell(frame)
 
-    worker = Worker(links.rank, nursery, slots, tell)
-    member = Member(MPI, links, slots, tasks, settings.last_word)
-    rank = Rank(links, worker, member, settings)
-    rank.run()
+    try:
+        worker = Worker(links.rank, nursery, slots, tell)
+        member = Member(MPI, links, slots, tasks, settings.last_word)
+        rank = Rank(links, worker, member, settings)
+        rank.run()
+    except NurseryGone:
+        sys.stderr.write(f"rank {links.rank}: its helper processes cannot be started\n")
+        sys.stderr.flush()
+        MPI.COMM_WORLD.Abort(1)
     worker.close()
     nursery.close()
     links.close()

@@ -85,6 +85,11 @@ class Supervisor:
     def wakeup_fd(self) -> int:
         return self._bell.fileno()
 
+    @property
+    def world(self) -> dict[str, Any]:
+        """The pids of the launcher, the ranks and the helpers; {} while there are none."""
+        return {} if self._world is None else self._world.pids
+
     def stop(self) -> None:
         """Finish what runs, within the grace; asked again: at once. For signal handlers and other threads too."""
         self._stops += 1
@@ -241,7 +246,7 @@ class Supervisor:
             in_hand=self._runner.in_hand,
             first_lease_ms=self._feeder.first_ms,
             last_result_ms=counters.last_result_ms,
-            world=self._world.pids if self._world is not None else {},
+            world=self.world,
             error=self._error,
         )
         if state == self._state and not now:

@@ -19,7 +19,7 @@ from .orphans import started_ticks
 from .settings import VARIABLE, WorldSettings
 from .slots import Running, Slots
 
-TAIL_LINES = 30  # of what a world printed: enough for a traceback
+TAIL_LINES = 50  # of what a world printed: enough for a traceback
 STOP_S = 5.0  # a world that was told to end, and has nothing to do, takes a tenth of that
 TERM_S = 2.0
 
@@ -50,6 +50,8 @@ class World:
         os.set_blocking(self.output, False)
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._cut = b""
+        self._ranks: dict[int, int] = {}  # pid -> start time
+        self._helpers: dict[int, int] = {}  # rank -> pid
         self._known: dict[int, int] = {}  # pid -> start time, of all that may outlive the launcher
         self.exited = os.pidfd_open(self._process.pid)
         self.started_s = time.monotonic()
@@ -58,7 +60,7 @@ class World:
 
     @property
     def pids(self) -> dict[str, Any]:
-        return {"launcher": self._process.pid, "others": sorted(self._known)}
+        return {"launcher": self._process.pid, "ranks": [*self._ranks], "helpers": [*self._helpers.values()]}
 
     @property
     def tail(self) -> str:
@@ -76,7 +78,7 @@ class World:
             if frame.kind is Kind.READY:
                 self._note_ready(unpack(frame.payload))
             elif frame.kind is Kind.HELPER:
-                self._know(int(bytes(frame.payload)))
+                self._note_helper(frame.rank, int(bytes(frame.payload)))
             frames.append(frame)
         return frames
 
@@ -137,16 +139,18 @@ class World:
     def _note_ready(self, note: dict[str, Any]) -> None:
         self.ready_s = time.monotonic()
         self.hosts = len(note["hosts"])
-        self._ranks: dict[int, int] = {}
         if self.hosts == 1:  # pids of other hosts mean nothing here
-            for pid in (*note["ranks"], *note["helpers"]):
-                self._know(pid)
-            self._ranks = {pid: self._known[pid] for pid in note["ranks"] if pid in self._known}
+            # 0 for one that is dead already: then it will not be taken for alive.
+            self._ranks = {pid: started_ticks(pid) or 0 for pid in note["ranks"]}
+            self._known.update(self._ranks)
+            for rank, pid in enumerate(note["helpers"]):
+                self._note_helper(rank, pid)
 
-    def _know(self, pid: int) -> None:
-        ticks = started_ticks(pid)
-        if ticks is not None and self.hosts == 1:
-            self._known[pid] = ticks
+    def _note_helper(self, rank: int, pid: int) -> None:
+        if self.hosts == 1:
+            self._known.pop(self._helpers.get(rank, 0), None)
+            self._helpers[rank] = pid
+            self._known[pid] = started_ticks(pid) or 0
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -14,6 +14,7 @@ from .store import Series, series
 
 WINDOW = 10
 HORIZON = 1
+KNOWN = {"assets", "window", "horizon"}
 HORIZON_MAX = 1_000_000  # far beyond any use; it keeps the arithmetic exact
 
 Arguments = dict[str, Any]
@@ -75,7 +76,7 @@ def _doubtful(jobs: list[Arguments], known: Series) -> bool:
         )
     except (KeyError, TypeError):
         return True
-    return not plain or not all(len(job) <= 3 and job["assets"] for job in jobs)
+    return not plain or not all(job["assets"] and job.keys() <= KNOWN for job in jobs)
 
 
 def _fault(job: Arguments) -> InvalidArgument | None:
