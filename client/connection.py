@@ -88,6 +88,17 @@ class Connection:
             self._pump()
             self._touched = time.monotonic()
 
+    def end_wait(self, request: Request) -> None:
+        """Have a parked request answered now. The lock is held."""
+        self.session.end_wait(request, self.now_ms())
+        if not self._pumping:
+            self._pump()
+
+    @property
+    def stands(self) -> bool:
+        """Is there a daemon that hears us, as far as is known?"""
+        return self.session.state is State.READY
+
     def wait(self, ready: Callable[[], object], timeout_s: float | None) -> bool:
         """Work, or wait for the thread that works, until `ready()`. False: the time ran out first. The lock is held
         once."""
@@ -145,7 +156,8 @@ class Connection:
 
     def notify(self) -> None:
         """Have everybody who waits look at what they wait for. The lock is held."""
-        self._wake_leader()
+        # Also if this is a signal handler on the thread of the leader: it goes on polling afterwards.
+        (self._wake_io if self._leader == self._io.ident else self._wake_app).ring()
         if self._followers:
             self._changed.notify_all()
 
@@ -170,9 +182,10 @@ class Connection:
         is_io = me == self._io.ident
         if self._leader is not None and self._leader != me:
             self._wake_io.ring()
-        if self._leader != me:
-            self._leader, self._led_since = me, time.monotonic()
         bell = self._wake_io if is_io else self._wake_app
+        nested = self._leader == me
+        if not nested:
+            self._leader, self._led_since = me, time.monotonic()
         poll, link = self._poll_for(bell), self._link
         # The socket has been read empty by whoever touched it last, so its descriptor tells of everything new.
         try:
@@ -192,7 +205,9 @@ class Connection:
                 if is_io and time.monotonic() - self._touched < TICK_S:
                     return
         finally:
-            if self._leader == me:
+            if nested:
+                bell.ring()  # what the wait below waits for may have come meanwhile
+            elif self._leader == me:
                 self._leave(is_io)
 
     def _leave(self, is_io: bool) -> None:

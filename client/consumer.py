@@ -215,6 +215,8 @@ class Consumer:
             self._closed = True
             self._intake.close()
             self._connection.notify()
+            if self._connection.dead is None:
+                self._connection.wait(lambda: not self._intake.pulling, None)
         if self._connection.dead is None:
             self.flush()
 

@@ -51,6 +51,7 @@ class Intake:
         self._renew = renew
         self._buffer: deque[Delivery] = deque()
         self._asked = 0  # messages that pulls on their way may bring
+        self._pulls: set[Request] = set()  # on their way
         self._renew_ms = self._pull_ms = NEVER_MS
         self._closed = False
         connection.timers.append(self)
@@ -96,6 +97,8 @@ class Intake:
     def close(self) -> None:
         """Give back what nobody has received. Pulls on their way may still bring something: that too, then."""
         self._closed = True
+        for pull in list(self._pulls):  # or the daemon would give it to them
+            self._connection.end_wait(pull)
         for delivery in self._buffer:
             end = len(delivery.messages)
             ranges = delivery.offsets(delivery.taken, end)
@@ -106,6 +109,11 @@ class Intake:
         self._connection.timers.remove(self)
         self._connection.on_session_lost.remove(self._session_lost)
 
+    @property
+    def pulling(self) -> bool:
+        """Is a pull on its way that the daemon is there to answer?"""
+        return bool(self._pulls) and self._connection.stands
+
     # -- pulls -----------------------------------------------------------------------------------------------------
 
     def _pull(self, credit: int, wait_ms: int) -> None:
@@ -115,11 +123,12 @@ class Intake:
         self._asked += credit
         asked_ms = self._connection.now_ms()
         args = {**self._pull_args, "messages": credit, "wait_ms": wait_ms}
-        self._connection.ask(
-            Request("pull", args, wait_ms=wait_ms, then=lambda request: self._pulled(request, credit, asked_ms))
-        )
+        pull = Request("pull", args, wait_ms=wait_ms, then=lambda request: self._pulled(request, credit, asked_ms))
+        self._pulls.add(pull)
+        self._connection.ask(pull)
 
     def _pulled(self, request: Request, credit: int, asked_ms: int) -> None:
+        self._pulls.discard(request)
         self._asked -= credit
         if request.error is not None:
             self.error = request.error

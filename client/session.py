@@ -101,6 +101,17 @@ class Session:
         else:
             (self._waiting if request.counted else self._waiting_free).append(request)
 
+    def end_wait(self, request: Request, now_ms: int) -> None:
+        """Have the daemon answer a parked request now: asked again, it takes the place of its former self."""
+        if request.done:
+            return
+        request.args = {**request.args, "wait_ms": 0}
+        if request.sequence:
+            request.frames = wire.request(request.op, request.sequence, request.args, request.payload)
+            if self.state is State.READY:
+                self.sends.append(request.frames)
+                self._sent_ms = now_ms
+
     def connected(self, now_ms: int) -> None:
         """The present connection stands: greet."""
         if self.state is State.CONNECTING:

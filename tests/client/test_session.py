@@ -18,7 +18,6 @@ from penstock.peers.errors import (
     SessionExpired,
     Timeout,
     Unauthenticated,
-    to_body,
 )
 
 A, B, C = "tcp://a:1", "tcp://b:1", "tcp://c:1"
@@ -142,6 +141,15 @@ def test_no_more_requests_are_parked_than_the_daemon_allows() -> None:
     assert script.sent() == [("pull", -1), ("list", -2)]
     script.answer(-1)
     assert script.sent() == [("pull", -3)]
+
+
+def test_a_parked_request_is_asked_again_to_end_its_wait(script: Script) -> None:
+    request = script.ask("pull", wait_ms=1000)
+    script.session.sends.clear()
+    script.session.end_wait(request, script.now_ms)
+    (frames,) = script.session.sends
+    again = wire.parse_request(frames)
+    assert (again.op, again.sequence, again.args["wait_ms"]) == ("pull", -1, 0)
 
 
 def test_an_answer_ends_its_request(script: Script) -> None:
