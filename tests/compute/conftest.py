@@ -55,6 +55,11 @@ def eventually(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S
     return value
 
 
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[..., Any]:
+    return eventually
+
+
 @dataclass
 class Leased:
     """A message of the queue in memory."""
