@@ -241,8 +241,7 @@ def drain(connection: Connection, queue: str, timeout_s: float | None) -> list[J
             wait_ms = max(0, min(wait_ms, round((deadline - time.monotonic()) * 1000)))
         while outcomes := stream.read(wait_ms):
             found.update((outcome.offset, outcome) for outcome in outcomes)
-            if waiting and deadline is not None and time.monotonic() >= deadline:
-                break
+            wait_ms = 0
         if not waiting:
             return [found[offset] for offset in sorted(found)]
         if deadline is not None and time.monotonic() >= deadline:
