@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from . import bench, completion, daemon, demo, jobs, messages, pools, queues, to
 from .exits import INTERRUPTED, OK, USAGE, exit_code, tell
 from .options import Root
 
+TERMINATED: Final = 143  # 128 + SIGTERM
 BROKEN_PIPE: Final = 141  # 128 + SIGPIPE: who read our output has gone
 
 
@@ -69,6 +71,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    # Unwind, rather than drop dead: private daemons are stopped and temporary folders removed. Verbs that run for long
+    # have handlers of their own.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
     sys.exit(run(arguments))
 
 

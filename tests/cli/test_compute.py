@@ -1,6 +1,10 @@
 """penstock pool, demo, bench: the whole way, as a user types it."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,25 @@ def test_the_demo_forecasts_and_every_result_agrees_with_polyfit(shell: Any) -> 
     assert set(report) == {"jobs", "done", "failed", "seconds", "jobs_per_second", "max_error"}
     assert (report["jobs"], report["done"], report["failed"]) == (200, 200, 0)
     assert report["max_error"] <= 1e-9
+
+
+def test_a_terminated_demo_leaves_neither_folder_nor_process(shell: Any, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli", "demo", "forecast", "--jobs", "500000"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("penstock-*/data/endpoint")):
+        assert time.monotonic() < deadline, "its daemon listens"
+        time.sleep(0.02)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    assert process.wait(60) == 143
+    assert list(tmp_path.glob("penstock-*")) == []
+    _, alive = psutil.wait_procs(family, 30)
+    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_the_demo_shows_some_results(shell: Any) -> None:
