@@ -3,8 +3,6 @@
 `connect` is where it begins; docs/ and README.md tell the rest.
 """
 
-from typing import Any
-
 from penstock.client.client import Client, connect
 from penstock.client.consumer import Consumer
 from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, TopicInfo
@@ -12,6 +10,7 @@ from penstock.client.jobs import Job, JobOutcome
 from penstock.client.message import Message
 from penstock.client.producer import Producer
 from penstock.client.receipt import AckReceipt, Receipt
+from penstock.compute.task import task
 from penstock.peers.errors import (
     AlreadyExists,
     Closed,
@@ -70,11 +69,3 @@ __all__ = [
     "connect",
     "task",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "task":
-        from penstock.compute.task import task
-
-        return task
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

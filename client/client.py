@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import Enum
 from types import TracebackType
 from typing import Any
 
 from ..peers import values, wire
 from ..peers.errors import AlreadyExists, InvalidArgument, NotFound, PenstockError
-from ..peers.units import duration_ms, size_bytes
+from ..peers.units import duration_ms
 from .batcher import BATCH_BYTES, BATCH_MAX
 from .connection import Connection
 from .consumer import Consumer
@@ -20,6 +19,7 @@ from .headers import TASK, Header
 from .infos import GroupInfo, Info, JobInfo, QueueInfo, TopicInfo, info_from_body
 from .jobs import Job, JobOutcome, as_completed, drain, parse_id
 from .message import Message
+from .options import KEEP, Keep, pack_options
 from .producer import Producer
 
 SUBMIT_BYTES = 4 * 2**20  # of arguments in one batch of `submit_many`
@@ -27,15 +27,6 @@ SUBMIT_MAX = 5_000
 JOBS_MAX = 1_000  # in one answer
 
 log = logging.getLogger("penstock")
-
-
-class Keep(Enum):
-    """The mark of an option that was not given."""
-
-    KEEP = "keep"
-
-
-KEEP = Keep.KEEP
 
 
 def connect(
@@ -100,7 +91,7 @@ class Client:
         `retry_delay`: the pause before a failed message is given again. Raises AlreadyExists (not with `exist_ok`,
         which leaves an existing queue as it is), InvalidArgument.
         """
-        options = _options(max_messages, max_bytes, max_failures, retry_delay, result_ttl, KEEP)
+        options = pack_options(max_messages, max_bytes, max_failures, retry_delay, result_ttl)
         info = self._create(name, "queue", options, exist_ok)
         assert isinstance(info, QueueInfo), info
         return info
@@ -117,7 +108,7 @@ class Client:
         exist_ok: bool = False,
     ) -> TopicInfo:
         """Make a topic. `retention`: messages older than this go; None keeps them. As `create_queue`."""
-        options = _options(max_messages, max_bytes, max_failures, retry_delay, KEEP, retention)
+        options = pack_options(max_messages, max_bytes, max_failures, retry_delay, retention=retention)
         info = self._create(name, "topic", options, exist_ok)
         assert isinstance(info, TopicInfo), info
         return info
@@ -134,7 +125,7 @@ class Client:
         retention: float | str | Keep | None = KEEP,
     ) -> QueueInfo | TopicInfo:
         """Change options of a queue or topic; what is not given stays. Raises NotFound, InvalidArgument."""
-        options = _options(max_messages, max_bytes, max_failures, retry_delay, result_ttl, retention)
+        options = pack_options(max_messages, max_bytes, max_failures, retry_delay, result_ttl, retention)
         return info_from_body(self._command("configure", name=name, options=options))
 
     def list_queues(self) -> list[QueueInfo]:
@@ -374,31 +365,6 @@ class Client:
             # Two threads may make one each: the second one is kept, and both are closed with the client.
             producer = self._submitters[queue] = self.producer(queue)
         return producer
-
-
-def _options(
-    max_messages: int | Keep | None,
-    max_bytes: int | str | Keep | None,
-    max_failures: int | Keep | None,
-    retry_delay: float | str | Keep,
-    result_ttl: float | str | Keep,
-    retention: float | str | Keep | None,
-) -> dict[str, Any]:
-    """The options that were given, as they travel."""
-    options: dict[str, Any] = {}
-    if max_messages is not KEEP:
-        options["max_messages"] = max_messages
-    if max_bytes is not KEEP:
-        options["max_bytes"] = None if max_bytes is None else size_bytes(max_bytes, "max_bytes")
-    if max_failures is not KEEP:
-        options["max_failures"] = max_failures
-    if retry_delay is not KEEP:
-        options["retry_delay_ms"] = duration_ms(retry_delay, "retry_delay")
-    if result_ttl is not KEEP:
-        options["result_ttl_ms"] = duration_ms(result_ttl, "result_ttl")
-    if retention is not KEEP:
-        options["retention_ms"] = None if retention is None else duration_ms(retention, "retention")
-    return options
 
 
 def _batches(packed: list[bytes], count_max: int) -> Iterator[list[bytes]]:

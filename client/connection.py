@@ -11,7 +11,6 @@ triggered: whoever has touched the socket reads it empty before letting go of th
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import random
@@ -25,6 +24,7 @@ from typing import Any, Protocol
 import zmq
 
 from ..peers.errors import Closed, PenstockError, ProtocolError, Timeout
+from .bell import Bell
 from .link import Link
 from .requests import Request
 from .session import Session, State
@@ -67,7 +67,7 @@ class Connection:
         self._tick_ms = 0
         self._pumping = False
         self._io_sleeps = False
-        self._wake_app, self._wake_io = _Bell(), _Bell()
+        self._wake_app, self._wake_io = Bell(), Bell()
         self._io = threading.Thread(target=self._io_loop, name="penstock-io", daemon=True)
         self._io.start()
         _connections.add(self)
@@ -220,7 +220,7 @@ class Connection:
                 self._io_sleeps = False
                 self._wake_io.ring()
 
-    def _poll_for(self, bell: _Bell) -> select.poll:
+    def _poll_for(self, bell: Bell) -> select.poll:
         poll = select.poll()
         poll.register(bell.fd, select.POLLIN)
         if self._link is not None:
@@ -234,7 +234,7 @@ class Connection:
         left_ms = (deadline - time.monotonic()) * 1000
         return min(timeout_ms, left_ms) if left_ms > 0 else -1
 
-    def _look(self, woken: list[tuple[int, int]], link: Link | None, bell: _Bell) -> None:
+    def _look(self, woken: list[tuple[int, int]], link: Link | None, bell: Bell) -> None:
         for fd, _ in woken:
             if fd == bell.fd:
                 bell.hush()
@@ -385,34 +385,6 @@ class Connection:
     def forked(self) -> None:
         """This is the child of a fork: the sockets and the background thread are the parent's."""
         self.dead = Closed("this client was made in the parent process", "connect again after the fork")
-
-
-class _Bell:
-    """Wakes a thread that polls `fd`. May be rung from anywhere, also from a signal handler."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
-        self.fd = self._reader
-        weakref.finalize(self, _close_both, self._reader, self._writer)
-
-    def ring(self) -> None:
-        # Full: it has been rung 65536 times and not been heard yet. That will do.
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._writer, b"!")
-
-    def hush(self) -> None:
-        os.read(self._reader, 65536)
-
-    def wait(self) -> None:
-        select.select([self._reader], [], [])
-        self.hush()
-
-
-def _close_both(reader: int, writer: int) -> None:
-    os.close(reader)
-    os.close(writer)
 
 
 def wait_or_raise(ready: bool, timeout_s: float | None, what: str) -> None:

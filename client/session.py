@@ -27,12 +27,12 @@ from typing import Any
 from ..peers import wire
 from ..peers.errors import Closed, PenstockError, ProtocolError, SessionExpired, Timeout, from_body
 from .requests import LEASE_OPS, Request
+from .route import Route
 
-PAUSE_FIRST_MS, PAUSE_MAX_MS = 50, 1_000  # between tries to connect: doubled each time, then shortened by chance
-HURRIED_MAX = 10  # tries without a pause, be it that two replicas take each other for the primary
 CONNECT_MS = 5_000  # a try that is not connected, or got no answer to its hello, within this time has failed
 SILENCE_MS = 5_000  # without an overdue answer for this long: ask if the daemon is there; twice as long: it is not
 IDLE_CHECK_MS = 60_000
+PATIENCE_CHECK_MS = 1_000  # how often to look for requests that have waited too long for a connection
 
 # The node cannot serve this now, and another one, or this one later, can. Nothing was done, and the sequence was not
 # used.
@@ -64,12 +64,9 @@ class Session:
         self.epoch = 0  # how many sessions there were: leases of an earlier one are lost
         self.window, self.parked_max, self.timeout_ms = 1, 1, 60_000
         self.max_message, self.max_batch = 64 * 2**20, 10_000
-        self._endpoints = list(endpoints)
-        self._turn = 0  # which endpoint is next
-        self._moved_to: str | None = None
+        self._route = Route(endpoints, random)
         self._hello = dict(hello)
         self._retry_for_ms = retry_for_ms
-        self._random = random
         # Counted ones wait for room in the window, the others for a place among the parked ones; neither holds up the
         # other.
         self._waiting: deque[Request] = deque()
@@ -78,7 +75,6 @@ class Session:
         self._timed: set[Request] = set()
         self._counted = self._parked = 0  # how many of the outstanding ones
         self._next_counted, self._next_free = 1, -1
-        self._tries = 0
         self._retry_ms = now_ms
         self._deadline_ms = 0  # of connecting and greeting
         self._lost_ms = now_ms  # since when there is no connection that serves
@@ -135,7 +131,7 @@ class Session:
         if request is None:
             return  # the answer to a probe, or the second answer to something that was asked twice
         if status == "ok":
-            self._tries = 0
+            self._route.served()
             self._settle(request)
             if not request.done:
                 request.body, request.data = body, payload
@@ -186,7 +182,7 @@ class Session:
             case State.IDLE:
                 return min(timed, self._retry_ms)
             case State.CONNECTING | State.GREETING:
-                return min(timed, self._deadline_ms, now_ms + PAUSE_MAX_MS)
+                return min(timed, self._deadline_ms, now_ms + PATIENCE_CHECK_MS)
             case State.CLOSED:
                 return now_ms + IDLE_CHECK_MS
 
@@ -194,8 +190,7 @@ class Session:
 
     def _connect(self, now_ms: int) -> None:
         self.link += 1
-        self.endpoint = self._moved_to or self._endpoints[self._turn % len(self._endpoints)]
-        self._moved_to = None
+        self.endpoint = self._route.take()
         self.sends.clear()
         self.state = State.CONNECTING
         self._deadline_ms = now_ms + CONNECT_MS
@@ -206,17 +201,8 @@ class Session:
         self._hang_up()
         if was_ready:
             self._lost_ms = now_ms
-        # The first try after a loss goes at once to where we were; then round the others, with rising pauses after
-        # each round.
-        if not was_ready or self._tries:
-            self._turn += 1
-        pause_ms = 0
-        if self._tries and (self._turn % len(self._endpoints) == 0 or self._tries > HURRIED_MAX):
-            pause_ms = min(PAUSE_MAX_MS, PAUSE_FIRST_MS << min(self._tries // len(self._endpoints), 10))
-        if self._moved_to and self._tries <= HURRIED_MAX:
-            pause_ms = 0
-        self._tries += 1
-        self._retry_ms = now_ms + round(pause_ms * self._random.uniform(0.5, 1.0))
+        pause_ms = self._route.failed(was_ready)
+        self._retry_ms = now_ms + pause_ms
         if pause_ms == 0:
             self._connect(now_ms)
 
@@ -241,7 +227,7 @@ class Session:
             error = from_body(status, body)
             self._why = str(error)
             if status in HEALING:
-                self._moved_to = getattr(error, "endpoint", None)
+                self._route.refused(getattr(error, "endpoint", None))
             else:
                 self._fail_all(error)
             self._drop(now_ms)
@@ -326,8 +312,7 @@ class Session:
         if now_ms - request.refused_ms >= self._retry_for_ms:
             self._give_up(request, error)
         self._why = str(error)
-        self._moved_to = getattr(error, "endpoint", None)
-        self._tries = max(1, self._tries)  # not at once to the same node: it will say the same again
+        self._route.refused(getattr(error, "endpoint", None))
         self._drop(now_ms)
 
     def _expire(self, refused: Request | None) -> None:
@@ -390,7 +375,7 @@ class Session:
         for request in self._unanswered():
             if now_ms - max(self._lost_ms, request.asked_ms) >= self._retry_for_ms and not request.done:
                 waited_s = self._retry_for_ms / 1000
-                names = ", ".join(self._endpoints)
+                names = ", ".join(self._route.endpoints)
                 self._give_up(
                     request, Timeout(f"{request.op!r} found no daemon at {names} within {waited_s:g} s", self._why)
                 )
