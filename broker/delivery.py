@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..peers import messages as m
-from ..peers.errors import LeaseLost
+from ..peers.errors import InvalidArgument, LeaseLost
 from ..peers.log import Entry
 from .extents import Extent, Outcome
 from .groups import Group, Lease, Piece, Span
@@ -95,6 +95,10 @@ def ack(state: State, entry: Entry, command: m.Ack) -> Answer:
 
 
 def complete(state: State, entry: Entry, command: m.Complete) -> Answer:
+    lease = state.leases.get(command.lease)
+    if lease is not None and lease.session == entry.session and (topic := state.by_id[lease.queue_id]).kind != QUEUE:
+        # Each group could end the same message, and an outcome is of one job.
+        raise InvalidArgument(f"{topic.name} is a topic and has no jobs", "ack what comes from a topic")
     queue, group, taken = _held(state, entry, command.lease, command.ranges)
     at = 0
     for first, end, attempt, failures in taken:
