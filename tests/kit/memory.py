@@ -1,0 +1,119 @@
+"""A disk in memory: rows and entries as the Store would keep them, without LMDB."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import msgpack
+
+from penstock.broker.checkpoint import Checkpoint, Writes
+from penstock.broker.extents import Extent, Outcome
+from penstock.peers.log import CorruptEntry, Entry, HardState, decode, encode
+
+
+class MemoryDisk:
+    """Reader, Disk and store in one. `room` is what room_bytes answers."""
+
+    def __init__(self, room: int = 1 << 40) -> None:
+        self.room = room
+        self.hard = HardState(0, 0)
+        self.meta: bytes | None = None
+        self.log: dict[int, bytes] = {}
+        self.queues: dict[int, bytes] = {}
+        self.sessions: dict[int, bytes] = {}
+        self.extents: dict[tuple[int, int], bytes] = {}
+        self.outcomes: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self.steps: dict[tuple[int, int], bytes] = {}
+        self.floor = 0
+
+    def copy(self) -> MemoryDisk:
+        return copy.deepcopy(self)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def commit(self, writes: Writes) -> None:
+        for entry in writes.entries:
+            assert entry.index not in self.log, "an entry is written once"
+            self.log[entry.index] = encode(entry)
+        if writes.hard is not None:
+            self.hard = writes.hard
+        if writes.checkpoint is not None:
+            self.save(writes.checkpoint)
+
+    def save(self, made: Checkpoint) -> None:
+        for queue_id, extent in made.extents:
+            self.extents[queue_id, extent.first] = msgpack.packb(extent)
+        for queue_id, home, step in made.steps:
+            self.steps[queue_id, home] = msgpack.packb(step)
+            for outcome in step:
+                self.outcomes[queue_id, outcome.first] = (outcome.first, outcome.count, home)
+        self.queues |= made.queues
+        self.sessions |= made.sessions
+        self.meta = made.meta
+        for row in made.gone.extents:
+            self.extents.pop(row, None)
+        for queue_id, home, firsts in made.gone.steps:
+            self.steps.pop((queue_id, home), None)
+            for first in firsts:
+                self.outcomes.pop((queue_id, first), None)
+        for queue_id in made.gone.queues:
+            self.queues.pop(queue_id, None)
+        for session_id in made.gone.sessions:
+            self.sessions.pop(session_id, None)
+        for index in made.gone.homes:
+            if index <= self.floor:
+                self.log.pop(index, None)
+        for index in range(self.floor + 1, made.applied + 1):
+            if index not in made.kept:
+                self.log.pop(index, None)
+        self.floor = made.applied
+
+    # -- what a start reads -------------------------------------------------------------------------------------------
+
+    def rows(self) -> tuple[bytes | None, list[bytes], list[bytes]]:
+        """(meta, queues, sessions), in the order of their keys, as a B-tree gives them."""
+        return (
+            self.meta,
+            [row for _, row in sorted(self.queues.items())],
+            [row for _, row in sorted(self.sessions.items())],
+        )
+
+    def replay(self) -> list[Entry]:
+        return [decode(index, raw) for index, raw in sorted(self.log.items()) if index > self.floor]
+
+    # -- Reader and Disk ----------------------------------------------------------------------------------------------
+
+    def _below(self, rows: dict[tuple[int, int], Any], queue_id: int, number: int) -> Any:
+        key = max((key for key in rows if key[0] == queue_id and key[1] <= number), default=None)
+        return None if key is None else rows[key]
+
+    def extent(self, queue_id: int, offset: int) -> Extent | None:
+        raw = self._below(self.extents, queue_id, offset)
+        return None if raw is None else Extent(*msgpack.unpackb(raw, use_list=False))
+
+    def outcome(self, queue_id: int, offset: int) -> tuple[int, int, int] | None:
+        found: tuple[int, int, int] | None = self._below(self.outcomes, queue_id, offset)
+        return found
+
+    def next_outcome(self, queue_id: int, offset: int) -> int | None:
+        return min((n for id, n in self.outcomes if id == queue_id and n >= offset), default=None)
+
+    def step(self, queue_id: int, home: int) -> list[Outcome] | None:
+        raw = self.steps.get((queue_id, home))
+        return None if raw is None else [Outcome(*fields) for fields in msgpack.unpackb(raw, use_list=False)]
+
+    def next_step(self, queue_id: int, after: int) -> int | None:
+        return min((home for id, home in self.steps if id == queue_id and home > after), default=None)
+
+    def payload(self, index: int) -> bytes:
+        raw = self.log.get(index)
+        if raw is None:
+            raise CorruptEntry(index, "it is missing")
+        return decode(index, raw).payload
+
+    def room_bytes(self) -> int:
+        return self.room
+
+    def usage(self) -> dict[str, Any]:
+        return {"used_bytes": sum(map(len, self.log.values())), "map_bytes": 1 << 40, "full": self.room == 0}
