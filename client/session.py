@@ -37,6 +37,7 @@ PATIENCE_CHECK_MS = 1_000  # how often to look for requests that have waited too
 # The node cannot serve this now, and another one, or this one later, can. Nothing was done, and the sequence was not
 # used.
 ELSEWHERE = frozenset({"NotPrimary", "NoQuorum", "Closed"})
+HELLO_FIRST = "say hello first"  # the hint of a ProtocolError: this connection speaks for no session
 # Refusals of a hello that time heals; the others are the caller's fault and end the try.
 HEALING = ELSEWHERE | {"StorageFull", "Timeout"}
 
@@ -297,7 +298,8 @@ class Session:
     def _refused(self, request: Request, error: PenstockError, now_ms: int) -> None:
         if request.done:  # given up; its place in the numbering is filled now
             self._settle(request)
-        elif error.code == "SessionExpired":
+        elif error.code == "SessionExpired" or error.hint == HELLO_FIRST:
+            # The daemon forgets a session together with the connections that spoke for it.
             self._expire(request)
             self._drop(now_ms)
         elif error.code in ELSEWHERE:

@@ -27,13 +27,16 @@ _numbers = count()
 class Daemon:
     """A real daemon in a folder of its own, at an address that it keeps when it is started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-"))
         self.endpoint = f"ipc://{self.folder}/socket"
+        (self.folder / "daemon.toml").write_text(settings)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        words = ["serve", "--data", str(self.folder / "data"), "--listen", self.endpoint]
+        folder = self.folder
+        words = ["serve", "--config", str(folder / "daemon.toml"), "--data", str(folder / "data")]
+        words += ["--listen", self.endpoint]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "penstock.cli", *words], stdout=log, stderr=log)
 
@@ -61,6 +64,15 @@ def daemon() -> Iterator[Daemon]:
 def own_daemon() -> Iterator[Daemon]:
     """One that a test may kill."""
     daemon = Daemon()
+    daemon.start()
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture
+def hasty_daemon() -> Iterator[Daemon]:
+    """One that ends sessions soon."""
+    daemon = Daemon('[limits]\nsession_timeout = "1s"\n')
     daemon.start()
     yield daemon
     daemon.close()

@@ -4,7 +4,8 @@ import os
 import signal
 import threading
 import time
-from itertools import count
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,8 +13,6 @@ import pytest
 import penstock
 
 LIMIT_S = 20.0
-
-_numbers = count()
 
 
 def take(consumer: penstock.Consumer, number: int) -> list[penstock.Message]:
@@ -496,3 +495,47 @@ def test_a_receipt_that_is_waited_for_too_short_may_still_come_true(own_daemon: 
             assert time.monotonic() - began < LIMIT_S
             own_daemon.start()
             assert receipt.wait(LIMIT_S) == 0
+
+
+# -- a session that ends -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def frozen(client: penstock.Client, daemon: Any) -> Iterator[None]:
+    """The client as after a suspend: nothing of it moved until the daemon had ended its session."""
+    with penstock.connect(daemon.endpoint) as other:
+        with client._connection.lock:
+            deadline = time.monotonic() + LIMIT_S
+            while other.status()["sessions"] > 1:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        yield
+
+
+def test_sending_goes_on_in_a_new_session_when_the_old_one_has_ended(hasty_daemon: Any) -> None:
+    with penstock.connect(hasty_daemon.endpoint, retry_for=LIMIT_S) as client:
+        client.create_queue("q")
+        with client.producer("q") as producer:
+            producer.send(b"before").wait(LIMIT_S)
+            with frozen(client, hasty_daemon):
+                assert producer.send(b"after").wait(LIMIT_S) == 1
+
+
+def test_what_is_in_hand_is_lost_with_the_session(hasty_daemon: Any) -> None:
+    with penstock.connect(hasty_daemon.endpoint, retry_for=LIMIT_S) as client:
+        client.create_queue("q")
+        with client.producer("q") as producer:
+            producer.send_many([b"x"] * 2)
+        with client.consumer("q", prefetch=0) as consumer:
+            (message,) = take(consumer, 1)
+            with frozen(client, hasty_daemon):
+                client.describe("q")  # meets the new session
+            receipt = message.ack()
+            with pytest.raises(penstock.LeaseLost):
+                receipt.wait(LIMIT_S)
+            assert (message.lost, consumer.lost) == (True, 1)
+            again = take(consumer, 2)
+            assert {each.attempt for each in again} == {1, 2}
+            consumer.ack_many(again).wait(LIMIT_S)
+            with pytest.raises(penstock.LeaseLost):
+                consumer.flush(LIMIT_S)

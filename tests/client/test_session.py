@@ -370,6 +370,14 @@ def test_what_was_refused_since_the_session_had_ended_is_asked_in_the_new_one(sc
     assert script.sent() == [("append", 1), ("append", 2)]
 
 
+def test_a_connection_that_has_to_say_hello_first_has_lost_its_session(script: Script) -> None:
+    append = script.ask("append", counted=True)
+    script.answer(1, ProtocolError("'append' before hello", "say hello first"))
+    assert not append.done
+    script.ready("s2")
+    assert script.sent() == [("append", 1)]
+
+
 def test_what_was_sent_before_the_refused_one_may_have_been_done(script: Script) -> None:
     first, second = script.ask("append", counted=True), script.ask("append", counted=True)
     script.answer(2, SessionExpired("gone"))
