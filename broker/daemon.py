@@ -73,6 +73,7 @@ class Daemon:
         self.config = config
         self.source = source
         self.clock = Clock()
+        self._from_file = load(source) if source is not None else config
         self.stopping = False
         self.reloading = False
         started = time.monotonic()
@@ -151,13 +152,14 @@ class Daemon:
         node, store, links, clock = self.node, self.store, self.links, self.clock
         self._say_started()
         store.commit(node.begin_term(self.config.node.id, clock.now_ms()).writes)
+        lost: list[bytes] = []
         while not self.stopping:
             limits = self.config.limits
-            heard = links.receive(self._wait_ms(), limits.heard_max, limits.heard_bytes)
-            turn = node.turn(clock.now_ms(), heard)
+            heard = links.receive(0 if lost else self._wait_ms(), limits.heard_max, limits.heard_bytes)
+            turn = node.turn(clock.now_ms(), heard, lost)
             # An answer that leaves before it is on disk is a promise that a crash breaks.
             store.commit(turn.writes)
-            links.send(turn.messages)
+            lost = links.send(turn.messages)
             self._between_turns()
         turn = node.close(clock.now_ms())
         store.commit(turn.writes)
@@ -213,7 +215,9 @@ class Daemon:
         except InvalidArgument as fault:
             logger.error("reload: refused, nothing was changed: %s", fault)
             return
-        applied, restart = reloadable(self.config, fresh)
+        # Against the file as it was: what the command line said instead is no change.
+        applied, restart = reloadable(self._from_file, fresh)
+        self._from_file = fresh
         storage = self.config.storage
         self.config = Config(
             self.config.node, self.config.cluster, storage, self.config.security, fresh.limits, self.config.compute

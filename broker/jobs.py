@@ -138,6 +138,8 @@ def retry(state: State, entry: Entry, command: m.Retry) -> Answer:
     offset = command.offset
     job_id = f"{queue.name}/{offset}"
     info = Jobs(state, queue, entry.stamp_ms).describe(offset)
+    if info["status"] == "unknown":
+        raise NotFound(f"there is no job {job_id}", "look at the list of jobs for its number")
     if info["status"] != "dead":
         hint = (
             "submit it again"

@@ -40,6 +40,7 @@ class Links:
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as fault:
+            self._socket.close(0)  # an open socket would keep the context, and so the process, from ending
             raise StartError(
                 f"cannot listen on {endpoint}: {fault.strerror}", "is another daemon there? Give another with --listen"
             ) from fault
@@ -69,8 +70,9 @@ class Links:
             heard.append((route, frames))
         return heard
 
-    def send(self, messages: Sequence[tuple[bytes, list[bytes]]]) -> None:
-        """Say everything. What cannot be said (the client is gone, or does not read) is dropped: it asks again."""
+    def send(self, messages: Sequence[tuple[bytes, list[bytes]]]) -> list[bytes]:
+        """Say everything. Returns the routes on which it could not be said: the client is gone, or does not read."""
+        lost: list[bytes] = []
         send = self._socket.send
         for route, frames in messages:
             try:
@@ -82,6 +84,8 @@ class Links:
                 if fault.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                     raise
                 self._counters.dropped_replies += 1
+                lost.append(route)
+        return lost
 
     def close(self) -> None:
         with contextlib.suppress(zmq.ZMQError):

@@ -59,10 +59,16 @@ class Node:
         self.desk.propose(0, 0, m.Noop())
         return self._end_turn(hard)
 
-    def turn(self, now_ms: int, heard: Sequence[tuple[bytes, Frames]]) -> Turn:
-        """Carry out everything heard. Nothing it says may leave before its writes are durable."""
+    def turn(self, now_ms: int, heard: Sequence[tuple[bytes, Frames]], lost: Sequence[bytes] = ()) -> Turn:
+        """Carry out everything heard. Nothing it says may leave before its writes are durable.
+
+        `lost`: routes on which something of the last turn could not be said.
+        """
         desk = self.desk
         desk.begin(now_ms)
+        if lost:
+            self.waiting.take_back(lost)
+        self.waiting.begin()
         self.counters.turns += 1
         self.counters.heard += len(heard)
         for route, frames in heard:

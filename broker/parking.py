@@ -81,6 +81,11 @@ class Parking:
         for sequence in list(self._by_session.get(session, ())):
             self.remove(session, sequence)
 
+    def remove_routes(self, routes: set[bytes]) -> None:
+        """Take out everyone who came by one of these connections: it is gone."""
+        for parked in [parked for parked in self._by_request.values() if parked.route in routes]:
+            self.remove(parked.session, parked.sequence)
+
     def next_deadline_ms(self) -> int | None:
         while self._deadlines:
             deadline_ms, session, sequence = self._deadlines[0]

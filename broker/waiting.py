@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..peers import messages as m
@@ -26,6 +27,7 @@ class Waiting:
         self.bounds = bounds
         self._pulls = Parking()
         self._reads = Parking()
+        self._given: list[tuple[bytes, int, int]] = []  # (route, session, lease) of the last turn's deliveries
 
     def __len__(self) -> int:
         return len(self._pulls) + len(self._reads)
@@ -70,12 +72,26 @@ class Waiting:
         if answer["lease"] is None:
             return False
         self._deliver(parked.route, parked.sequence, answer["lease"], answer["ends_ms"], answer["pieces"])
+        self._given.append((parked.route, parked.session, answer["lease"]))
         return True
 
     def _deliver(self, route: bytes, sequence: int, lease: int, ends_ms: int, pieces: list[Piece]) -> None:
         ranges, payload = reads.delivery(pieces, self.desk.payload)
         self.desk.counters.delivered += sum([some[1] for some in ranges])
         self.desk.reply(route, sequence, {"lease": lease, "ends_ms": ends_ms, "ranges": ranges}, payload)
+
+    def take_back(self, lost: Sequence[bytes]) -> None:
+        """Deliveries that could not be sent: nobody has them, so their messages need not wait for the lease to end."""
+        routes = set(lost)
+        for route, session, lease in self._given:
+            if route in routes and lease in self.desk.state.leases:
+                self.desk.propose(session, 0, m.Release(lease, None))
+        for parking in (self._pulls, self._reads):
+            parking.remove_routes(routes)
+
+    def begin(self) -> None:
+        """A new turn."""
+        self._given.clear()
 
     # -- reads that wait ----------------------------------------------------------------------------------------------
 
