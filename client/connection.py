@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import zmq
 
-from ..peers.errors import Closed, PenstockError, ProtocolError, Timeout
+from ..peers.errors import Closed, PenstockError, ProtocolError
 from .bell import Bell
 from .link import Link
 from .requests import Request
@@ -385,12 +385,6 @@ class Connection:
     def forked(self) -> None:
         """This is the child of a fork: the sockets and the background thread are the parent's."""
         self.dead = Closed("this client was made in the parent process", "connect again after the fork")
-
-
-def wait_or_raise(ready: bool, timeout_s: float | None, what: str) -> None:
-    """Timeout, unless `ready`."""
-    if not ready:
-        raise Timeout(f"{what} did not happen within {timeout_s:g} s", "wait longer, or look if the daemon is well")
 
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()

@@ -11,12 +11,12 @@ from ..peers import values
 from ..peers.errors import Closed, InvalidArgument, PenstockError, TooLarge
 from ..peers.units import duration_ms
 from .acks import Settlement
-from .connection import Connection, wait_or_raise
+from .connection import Connection
 from .delivery import Delivery, runs_of
 from .failures import pack_error
 from .intake import Intake
 from .message import Message
-from .receipt import AckReceipt
+from .receipt import AckReceipt, wait_or_raise
 from .settler import Settler
 
 log = logging.getLogger("penstock")

@@ -48,11 +48,16 @@ class Delivery:
 
     def offsets(self, first: int, end: int) -> list[tuple[int, int]]:
         """Messages `first` to `end` as ranges of offsets."""
+        # There may be as many ranges as messages, and each of them may be acked by itself: hence the search.
+        at = self.range_of(first)
         found = []
-        for start, each in zip(self.starts, self.ranges, strict=True):
-            low, high = max(first, start), min(end, start + each[1])
-            if low < high:
-                found.append((each[0] + low - start, high - low))
+        while first < end:
+            start, size, *_ = self.ranges[at]
+            inside = first - self.starts[at]
+            count = min(size - inside, end - first)
+            found.append((start + inside, count))
+            first += count
+            at += 1
         return found
 
     def settle(self, first: int, end: int) -> list[tuple[int, int]]:

@@ -12,10 +12,10 @@ from ..peers import wire
 from ..peers.errors import Closed, InvalidArgument, PenstockError, TooLarge
 from ..peers.units import duration_ms, size_bytes
 from .batcher import BATCH_BYTES, BATCH_MAX, MESSAGE_OVERHEAD, Batch, Batcher
-from .connection import Connection, wait_or_raise
+from .connection import Connection
 from .headers import many_headers, one_header
 from .infos import has_room
-from .receipt import Receipt
+from .receipt import Receipt, wait_or_raise
 from .requests import Request
 
 NEVER_MS = 2**62

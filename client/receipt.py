@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..peers.errors import PenstockError
+from ..peers.errors import PenstockError, Timeout
 from ..peers.units import duration_ms
-from .connection import wait_or_raise
 
 if TYPE_CHECKING:
     from .acks import Settlement
@@ -79,3 +78,9 @@ class AckReceipt:
     def done(self) -> bool:
         """Has the answer come? Then `wait` returns, or raises, at once."""
         return all(settlement.done for settlement in self._settlements)
+
+
+def wait_or_raise(ready: bool, timeout_s: float | None, what: str) -> None:
+    """Timeout, unless `ready`."""
+    if not ready:
+        raise Timeout(f"{what} did not happen within {timeout_s:g} s", "wait longer, or look if the daemon is well")

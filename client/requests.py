@@ -10,6 +10,13 @@ from ..peers.errors import PenstockError
 # What these refer to dies with its session, so they are never asked again in a new one.
 LEASE_OPS = frozenset({"ack", "nack", "reject", "release", "extend", "complete"})
 
+# The node cannot serve this now, and another one, or this one later, can. Nothing was done, and the sequence was not
+# used.
+ELSEWHERE = frozenset({"NotPrimary", "NoQuorum", "Closed"})
+HELLO_FIRST = "say hello first"  # the hint of a ProtocolError: this connection speaks for no session
+# Refusals of a hello that time heals; the others are the caller's fault and end the try.
+HEALING = ELSEWHERE | {"StorageFull", "Timeout"}
+
 
 class Request:
     """A request and, once `done`, its answer: `body` and `data` (the payload), or `error`.

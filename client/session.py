@@ -26,20 +26,13 @@ from typing import Any
 
 from ..peers import wire
 from ..peers.errors import Closed, PenstockError, ProtocolError, SessionExpired, Timeout, from_body
-from .requests import LEASE_OPS, Request
+from .requests import ELSEWHERE, HEALING, HELLO_FIRST, LEASE_OPS, Request
 from .route import Route
 
 CONNECT_MS = 5_000  # a try that is not connected, or got no answer to its hello, within this time has failed
 SILENCE_MS = 5_000  # without an overdue answer for this long: ask if the daemon is there; twice as long: it is not
 IDLE_CHECK_MS = 60_000
 PATIENCE_CHECK_MS = 1_000  # how often to look for requests that have waited too long for a connection
-
-# The node cannot serve this now, and another one, or this one later, can. Nothing was done, and the sequence was not
-# used.
-ELSEWHERE = frozenset({"NotPrimary", "NoQuorum", "Closed"})
-HELLO_FIRST = "say hello first"  # the hint of a ProtocolError: this connection speaks for no session
-# Refusals of a hello that time heals; the others are the caller's fault and end the try.
-HEALING = ELSEWHERE | {"StorageFull", "Timeout"}
 
 
 class State(Enum):
