@@ -15,6 +15,7 @@ from .recent import Recent
 from .sessions import Answer, refusal
 
 Frames = list[bytes]
+ROOM_MS = 100  # the disk is asked this often; in between, what is published is counted
 ACK_ROOM_BYTES = 4096  # what a command without a payload may take; such commands pass even when storage is full
 
 
@@ -75,13 +76,13 @@ class Desk:
         self.recent = Recent(limits.cache_bytes)
         self.entries: list[Entry] = []
         self.messages: list[tuple[bytes, Frames]] = []
-        self._room_bytes: int | None = None
+        self._room_bytes = 0
+        self._room_ms = -ROOM_MS
 
     def begin(self, now_ms: int) -> None:
         """A new turn. Time never runs backwards, whatever the clock does."""
         self.now_ms = max(now_ms, self.log.last_stamp_ms)
         self.entries, self.messages = [], []
-        self._room_bytes = None
         self.recent.trim()
 
     def propose(self, session: int, sequence: int, command: m.Command, payload: bytes = b"") -> Answer:
@@ -98,14 +99,18 @@ class Desk:
 
     def take_room(self, size: int) -> None:
         """Room for a publish of `size` bytes. Raises StorageFull."""
-        if self._room_bytes is None:
-            self._room_bytes = self.disk.room_bytes()
-        if size + ACK_ROOM_BYTES > self._room_bytes:
+        size += ACK_ROOM_BYTES
+        if size > self._room_bytes or self.now_ms >= self._room_ms + ROOM_MS:
+            pending = sum(
+                [len(entry.payload) + ACK_ROOM_BYTES for entry in self.entries]
+            )  # of this turn: not on disk yet
+            self._room_bytes, self._room_ms = self.disk.room_bytes() - pending, self.now_ms
+        if size > self._room_bytes:
             raise StorageFull(
                 "the storage is 90 % full: nothing is published until there is room again",
                 "consume, purge or delete messages, or give a larger [storage] map_size or disk",
             )
-        self._room_bytes -= size + ACK_ROOM_BYTES
+        self._room_bytes -= size
 
     # -- what is said -------------------------------------------------------------------------------------------------
 
