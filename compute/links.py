@@ -33,6 +33,7 @@ class Links:
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         self._sending: deque[tuple[Any, bytes]] = deque()  # MPI reads the bytes until the request is done
+        self._owed = 0  # rings heard less frames received: above 0, a frame is on its way that MPI has not shown yet
         self._status = mpi.Status()
         self._context = zmq.Context()
         hosts = self._comm.allgather(socket.gethostname())
@@ -54,7 +55,7 @@ class Links:
         self._bell.send(_topic(rank), zmq.DONTWAIT)
 
     def receive(self) -> list[Frame]:
-        """What has arrived. Looks twice after the last: the first look may only move an arrived message forward."""
+        """What has arrived. Looks twice after the last: the first look may only move a message forward."""
         frames: list[Frame] = []
         looks = 0
         while looks < 2:
@@ -62,6 +63,7 @@ class Links:
                 data = bytearray(self._status.Get_count(self._mpi.BYTE))
                 self._comm.Recv([data, self._mpi.BYTE], source=self._status.Get_source(), tag=TAG)
                 frames.append(decode(data))
+                self._owed -= 1
                 looks = 0
             else:
                 looks += 1
@@ -74,10 +76,14 @@ class Links:
         try:
             while True:
                 self._ear.recv(zmq.DONTWAIT)
+                self._owed += 1
         except zmq.Again:
             pass
 
     def wait_ms(self) -> int:
+        """How long this rank may sleep at the bell."""
+        if self._owed > 0:
+            return 0
         return SENDING_MS if self._sending else SAFETY_MS
 
     def finish_sending(self) -> None:

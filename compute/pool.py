@@ -17,7 +17,7 @@ from ..peers.errors import Timeout as TimedOut
 from ..peers.units import duration_ms
 from .launch import command_of
 from .orphans import die_with_parent, started_ticks
-from .registry import PoolState, StateFile, own_folder, read_state, wait_until
+from .registry import PoolState, StateFile, own_folder, pool_status, read_state, wait_until
 from .source import BrokerSource
 from .supervisor import Supervisor, WorldPlan, listen_to_signals
 from .task import tasks_of_queue
@@ -60,6 +60,7 @@ def run_pool(config: PoolConfig) -> int:
     """
     plan = plan_of(config)
     state_file = StateFile(config.state_dir, os.getpid())
+    pool_status(config.state_dir)  # clears away what killed pools have left
     with connect(config.endpoint) as client:
         _need_queue(client, config.queue, plan)
         source = BrokerSource(client, config.queue, config.lease)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import tempfile
@@ -17,12 +18,15 @@ from ..peers.errors import InvalidArgument, NotFound, PermissionDenied
 from ..peers.errors import Timeout as TimedOut
 from .orphans import started_ticks
 
+FOLDER_PREFIX = "penstock-pool-"
+
 
 @dataclass(frozen=True)
 class PoolState:
     """What a pool says of itself. `taken`, `done`, `failed` (failed tries) and `returned` count jobs since it started;
     `first_lease_ms` and `last_result_ms` are the first job's coming and the last result's confirmation by the daemon
-    (milliseconds since 1970). `world` holds the pids of the launcher and of ranks and helpers; `error` why it ended."""
+    (milliseconds since 1970). `world` holds the pids of the launcher and of ranks and helpers; `folder` its
+    sockets and slots; `error` why it ended."""
 
     pid: int
     pid_started: int
@@ -42,6 +46,7 @@ class PoolState:
     first_lease_ms: int | None = None
     last_result_ms: int | None = None
     world: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
     error: str = ""
 
     @property
@@ -111,8 +116,15 @@ def pool_status(state_dir: Path | None = None) -> list[PoolState]:
         if state is not None and state.alive:
             states.append(state)
         elif state is not None:
-            path.unlink(missing_ok=True)
+            _clear_away(path, state)
     return sorted(states, key=lambda state: state.started_ms)
+
+
+def _clear_away(path: Path, state: PoolState) -> None:
+    """What a pool leaves that was killed. Its folder is named in a file that only this user can write."""
+    if Path(state.folder).name.startswith(FOLDER_PREFIX):
+        shutil.rmtree(state.folder, ignore_errors=True)
+    path.unlink(missing_ok=True)
 
 
 def stop_pool(name_or_pid: str | int, state_dir: Path | None = None, timeout_s: float = 20.0) -> PoolState:

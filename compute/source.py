@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol
 
 from ..client import AckReceipt, Client, Consumer, Message
 from ..peers.errors import LeaseLost, PenstockError
-from ..peers.errors import Timeout as TimedOut
 from .frames import unpack
 
 TASK = "penstock-task"  # the header that names the task of a job, where a queue has several
@@ -93,16 +92,17 @@ class BrokerSource:
     def confirm(self, timeout_s: float = 0.0) -> int:
         done = 0
         while self._sent and (timeout_s > 0 or self._sent[0].receipt.done()):
+            receipt, jobs = self._sent[0]
             try:
-                self._sent[0].receipt.wait(timeout_s)
-            except TimedOut:
-                if not self._sent[0].receipt.done():
-                    break
+                receipt.wait(timeout_s)
             except LeaseLost:
-                pass  # of a range: what could be completed is; the consumer has halved it and counted the rest
+                pass  # what could be completed is: the consumer has halved the range, and counts the rest as lost
             except PenstockError:
-                done -= self._sent[0].jobs  # refused as a whole, and told in the log by the consumer
-            done += self._sent.popleft().jobs
+                if not receipt.done():
+                    break  # the time is over
+                jobs = 0  # refused as a whole; the consumer has logged why
+            self._sent.popleft()
+            done += jobs
         if self._opened is not None and self._opened.lost != self._lost:
             done, self._lost = done - (self._opened.lost - self._lost), self._opened.lost
         return done

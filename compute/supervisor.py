@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -15,11 +16,11 @@ from typing import Any
 
 import zmq
 
-from ..peers.errors import PenstockError
+from ..peers.errors import InvalidArgument, PenstockError
 from .batch import Traits
 from .feeder import Feeder
 from .frames import Kind
-from .registry import PoolState
+from .registry import FOLDER_PREFIX, PoolState
 from .runner import Runner
 from .settings import WorldSettings
 from .source import Source
@@ -33,6 +34,7 @@ WRITE_S = 0.5  # between two writings of the state
 LOOK_S = 0.5  # between two looks at the processes of the world
 OPEN_S = 0.02  # between two looks at open completions
 LAST_CONFIRM_S = 5.0
+FOLDER_BYTES_MAX = 80  # a socket's path has at most 107 bytes
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,12 @@ class Supervisor:
 
     def run(self) -> str:
         """Until stopped: "" then, else why it had to end."""
-        with tempfile.TemporaryDirectory(prefix="penstock-") as folder:
+        with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
+            folder = short_enough(Path(name))
+            self._state = replace(self._state, folder=name)
             try:
                 while not self._stops and not self._error:
-                    self._turn(Path(folder))
+                    self._turn(folder)
                 self._finish()
             finally:
                 self._end()
@@ -138,12 +142,17 @@ class Supervisor:
             if frame.kind is Kind.READY and not self._stops:
                 self._runner.attach(world)
                 self._say("ready")
+                _note(f"{self._plan.ranks} ranks are ready for queue {self._plan.queue!r}")
             self._runner.hear(frame)
 
     def _begin(self, folder: Path) -> None:
         self._generation += 1
         settings = self._plan.settings(folder_of(folder, self._generation))
-        world = self._world = World(self._plan.command, settings, self._context, self._plan.env)
+        try:
+            world = self._world = World(self._plan.command, settings, self._context, self._plan.env)
+        except OSError as fault:
+            self._error = f"{self._plan.command[0]} cannot be started: {fault}"
+            return
         for fd in (world.output, world.exited):
             self._poller.register(fd, zmq.POLLIN)
         self._poller.register(world.socket, zmq.POLLIN)
@@ -169,6 +178,7 @@ class Supervisor:
             self._error = f"the MPI world died {QUICK_DEATHS_MAX} times at its start; it said:\n{world.tail}"
         self._restart_s = time.monotonic() + BACK_OFF_S[min(self._quick_deaths, len(BACK_OFF_S) - 1)]
         self._state = replace(self._state, restarts=self._state.restarts + 1)
+        _note("the MPI world has died" + ("" if self._error else ": starting another one"))
         self._say("starting")
 
     def _forget(self, world: World) -> None:
@@ -264,6 +274,18 @@ def listen_to_signals(supervisor: Supervisor) -> None:
     signal.set_wakeup_fd(supervisor.wakeup_fd)  # the loop wakes up also if another thread was interrupted
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: supervisor.stop())
+
+
+def short_enough(folder: Path) -> Path:
+    """Raises InvalidArgument if the sockets in this folder would have longer names than the system allows."""
+    if len(os.fsencode(folder)) > FOLDER_BYTES_MAX:
+        raise InvalidArgument(f"the temporary folder {folder} has too long a name", "set TMPDIR to a shorter one")
+    return folder
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"penstock pool: {text}\n")
+    sys.stderr.flush()
 
 
 def _traits(task: Task[..., Any], ranks: int) -> Traits:

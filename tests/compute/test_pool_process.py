@@ -159,6 +159,8 @@ def test_kill_9_of_any_process_leaves_no_orphan_and_loses_no_job(
     if victim == "supervisor":
         eventually(lambda: all_gone(before), "the whole family to end")
         pool = spawn()
+        pool.wait_ready()
+        assert not Path(state.folder).exists()
     assert [job.result(timeout=WAIT_S) for job in jobs] == [0.05] * 30
     pool.stop()
     eventually(lambda: all_gone(before), "the whole family to end")
