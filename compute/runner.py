@@ -75,6 +75,8 @@ class Runner:
     def pump(self) -> None:
         """Give the world what it may have, and say how much more may be leased."""
         world = self._world
+        if self._ledger.in_hand == 0:
+            self._quarantine.survived()
         if world is None or self._draining:
             self._feeder.allow(0)
         elif self._quarantine:
@@ -179,11 +181,9 @@ class Runner:
         world.send(Frame(Kind.JOBS, batch=batch, size=len(group.messages), payload=payload))
 
     def _send_alone(self, world: World) -> None:
-        if self._ledger.in_hand == 0:
-            self._quarantine.survived()
-            group = self._quarantine.next()
-            if group is not None:
-                self._send(world, group)
+        group = self._quarantine.next()
+        if group is not None:
+            self._send(world, group)
 
     def _end(self, frame: Frame) -> None:
         messages = self._ledger.settle(frame.batch, frame.first, frame.size)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
 import sys
+import threading
 
 import pytest
 
-from penstock.compute.launch import command_of, environment
+from penstock.compute.launch import command_of, environment, start
 from penstock.peers.errors import InvalidArgument, NotFound
 
 pytestmark = pytest.mark.mpi
@@ -49,3 +54,17 @@ def test_an_unknown_word_in_braces_is_refused() -> None:
 def test_a_rank_computes_on_one_thread() -> None:
     assert environment({"A": "b"})["OMP_NUM_THREADS"] == "1"
     assert environment({"A": "b"})["A"] == "b"
+
+
+def test_without_setpriv_the_launcher_still_dies_with_the_thread_that_started_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name, **where: None if name == "setpriv" else real(name, **where))
+    assert command_of(None, 2)[0].endswith("/mpiexec")
+    started: list[subprocess.Popen[bytes]] = []
+    thread = threading.Thread(target=lambda: started.append(start(["/bin/sh", "-c", "sleep 60"], dict(os.environ))))
+    thread.start()
+    thread.join()
+    with started[0] as process:
+        assert process.wait(timeout=10) == -signal.SIGKILL

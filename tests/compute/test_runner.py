@@ -1,0 +1,189 @@
+"""The runner with a world of straw: what it leases, whom it suspects, and how it finds the guilty one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from penstock.compute.frames import Fault, Frame, Kind, pack_results, unpack_jobs
+from penstock.compute.runner import FIRST_TAKE, IN_HAND_MAX, Runner, default_task
+from penstock.compute.slots import Running
+from penstock.compute.task import Task
+from penstock.peers.values import pack
+
+
+class Source:
+    """Notes what became of messages, which are numbers here."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.failed: list[int] = []
+        self.rejected: list[int] = []
+        self.released: list[int] = []
+
+    def task_of(self, message: SimpleNamespace) -> None:
+        return None
+
+    def complete(self, messages: Sequence[Any], results: Sequence[bytes]) -> None:
+        self.done += [message.number for message in messages]
+
+    def fail(self, messages: Sequence[Any], errors: Sequence[bytes]) -> None:
+        self.failed += [message.number for message in messages]
+
+    def reject(self, message: Any, reason: str, error: bytes) -> None:
+        self.rejected.append(message.number)
+
+    def release(self, messages: Sequence[Any]) -> None:
+        self.released += [message.number for message in messages]
+
+
+class Feeder:
+    """Gives what it is told to give, and notes how much it may take."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.limit = 0
+        self._batches: list[Sequence[Any]] = []
+
+    def give(self, numbers: Sequence[int]) -> None:
+        self.taken += len(numbers)
+        self._batches.append([SimpleNamespace(number=number, body=pack({"n": number})) for number in numbers])
+
+    def batches(self) -> list[Sequence[Any]]:
+        found, self._batches = self._batches, []
+        return found
+
+    def allow(self, limit: int, step: int = 1) -> None:
+        self.limit = limit
+
+
+class World:
+    """Takes frames. `suspects` and `last_word` are what a test says."""
+
+    def __init__(self, hosts: int = 1) -> None:
+        self.hosts = hosts
+        self.sent: list[Frame] = []
+        self.running: list[Running] = []
+
+    def send(self, frame: Frame) -> None:
+        self.sent.append(frame)
+
+    def suspects(self) -> list[Running]:
+        return self.running
+
+    def last_word(self) -> None:
+        return None
+
+    def numbers(self, batch: int) -> list[int]:
+        (frame,) = [each for each in self.sent if each.batch == batch]
+        return [body[-1] for body in unpack_jobs(frame.payload)[1]]
+
+
+def results(batch: int, first: int, size: int, seconds: float = 0.01, faults: Sequence[Fault] = ()) -> Frame:
+    failed = {fault.place for fault in faults}
+    packed = [None if place in failed else b"\x01" for place in range(first, first + size)]
+    return Frame(Kind.RESULTS, 1, batch, first, size, 0, seconds, pack_results(packed, list(faults)))
+
+
+@pytest.fixture
+def stage() -> SimpleNamespace:
+    """A runner with its surroundings, and ten jobs that are with the world."""
+    source, feeder, world = Source(), Feeder(), World()
+    task = Task(lambda n: n, queue="q", name="t")
+    runner = Runner(source, feeder, {"t": task}, ranks=2)  # type: ignore[arg-type]
+    runner.attach(world)  # type: ignore[arg-type]
+    feeder.give(range(10))
+    runner.hear_feeder()
+    runner.pump()
+    return SimpleNamespace(source=source, feeder=feeder, world=world, runner=runner)
+
+
+def test_little_is_leased_before_the_pace_is_known_and_much_of_short_jobs_after(stage: SimpleNamespace) -> None:
+    assert stage.feeder.limit == 2 * FIRST_TAKE
+    stage.runner.hear(results(1, 0, 10, seconds=1e-5))
+    stage.runner.pump()
+    assert stage.feeder.limit == 10 + IN_HAND_MAX
+
+
+def test_long_jobs_are_not_hoarded(stage: SimpleNamespace) -> None:
+    stage.runner.hear(results(1, 0, 10, seconds=1000.0))
+    stage.runner.pump()
+    assert stage.feeder.limit == 10 + 2
+
+
+def test_results_and_faults_go_their_ways(stage: SimpleNamespace) -> None:
+    error = pack({"type": "E"})
+    stage.runner.hear(results(1, 2, 4, faults=[Fault(3, error), Fault(5, error, final=True)]))
+    assert (stage.source.done, stage.source.failed, stage.source.rejected) == ([2, 4], [3], [5])
+    assert stage.runner.running == 6
+
+
+def test_what_the_slots_name_is_suspected_and_the_rest_goes_back(stage: SimpleNamespace) -> None:
+    stage.runner.hear(results(1, 0, 2))
+    stage.world.running = [Running(1, 1, 1, 0), Running(1, 4, 1, 0)]
+    assert stage.runner.recover(stage.world)
+    assert stage.source.released == [2, 3, 5, 6, 7, 8, 9]
+    second = World()
+    stage.runner.attach(second)
+    stage.runner.pump()
+    assert [second.numbers(frame.batch) for frame in second.sent] == [[4]]
+    assert stage.feeder.limit == 0
+    stage.runner.hear(results(second.sent[0].batch, 0, 1))
+    stage.runner.pump()
+    assert stage.source.done == [0, 1, 4]
+    assert stage.feeder.limit > 0
+
+
+def test_a_suspect_that_kills_the_world_alone_is_poison(stage: SimpleNamespace) -> None:
+    stage.world.running = [Running(1, 4, 1, 0)]
+    stage.runner.recover(stage.world)
+    second = World()
+    stage.runner.attach(second)
+    stage.runner.pump()
+    assert stage.runner.recover(second)
+    assert stage.source.rejected == [4]
+    assert stage.runner.in_hand == 0
+
+
+def test_a_world_that_died_with_empty_slots_blames_nobody(stage: SimpleNamespace) -> None:
+    assert not stage.runner.recover(stage.world)
+    assert stage.source.released == list(range(10))
+
+
+def test_across_hosts_all_are_suspects_and_halving_finds_the_one(stage: SimpleNamespace) -> None:
+    world = stage.world
+    world.hosts = 2
+    for _ in range(10):
+        if world.sent and 7 not in world.numbers(world.sent[-1].batch):
+            frame = world.sent[-1]
+            stage.runner.hear(results(frame.batch, 0, frame.size))
+        else:
+            stage.runner.recover(world)
+            world = World(hosts=2)
+            stage.runner.attach(world)
+        stage.runner.pump()
+        if stage.runner.in_hand == 0:
+            break
+    assert stage.source.rejected == [7]
+    assert sorted(stage.source.done) == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+    assert stage.source.failed == stage.source.released == []
+
+
+def test_a_stop_gives_back_what_no_world_has_seen(stage: SimpleNamespace) -> None:
+    stage.feeder.give([10, 11])
+    stage.runner.drain()
+    assert stage.source.released == [10, 11]
+    assert stage.world.sent[-1].kind is Kind.DROP
+    stage.runner.hear(Frame(Kind.DROPPED, batch=1, first=6, size=4))
+    stage.runner.give_up()
+    assert stage.source.released == [10, 11, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5]
+
+
+def test_jobs_without_a_task_name_go_to_the_nameless_task() -> None:
+    named, nameless = Task(print, queue="q", name="a"), Task(len, queue="q")
+    assert default_task({"a": named, "len": nameless}) == "len"
+    assert default_task({"a": named}) == "a"
+    assert default_task({"a": named, "b": named}) is None
