@@ -46,6 +46,7 @@ def purge(state: State, command: m.Purge) -> Answer:
         raise InvalidArgument(f"{queue.name} is a topic and cannot be purged", "delete it, or set its retention_ms")
     leased = sorted(span for lease in state.leases.values() if lease.queue_id == queue.id for span in lease.spans)
     count = queue.groups[""].take_all_waiting(queue.next, leased)
+    state.ended[queue.name] = None
     state.drop(queue)
     return Answer("ok", {"purged": count})
 
@@ -103,6 +104,7 @@ def trim(state: State, command: m.Trim) -> Answer:
             state.forget_lease(lease)
     for group in topic.groups.values():
         group.raise_floor(before)
+    state.wake(topic)  # leases may have been cut: the window of what may be in flight has room again
     topic.trimmed = before
     state.drop(topic)
     return OK
@@ -129,7 +131,8 @@ def end_session(state: State, command: m.EndSession) -> Answer:
     session = state.sessions.get(command.session)
     if session is None:
         raise SessionExpired("the session has ended already", "open a new one")
-    for lease_id in list(session.leases.values()):
+    # By id, which is their age: a session that was restored from disk has them in another order than one that was not.
+    for lease_id in sorted(session.leases.values()):
         lease = state.leases[lease_id]
         if command.expired:
             fail_lease(state, lease, "its consumer fell silent too often")

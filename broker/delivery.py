@@ -24,7 +24,7 @@ def append(state: State, entry: Entry, command: m.Append) -> Answer:
     first = queue.append(entry.index, 0, count, count, size, entry.stamp_ms, command.plain, None)
     state.touched_queues.add(queue.id)
     state.wake(queue)
-    return Answer("ok", {"offset": first, "count": count})
+    return Answer("ok", {"offset": first, "count": count, "index": entry.index})
 
 
 def pull(state: State, entry: Entry, command: m.Pull) -> Answer:
@@ -106,7 +106,6 @@ def complete(state: State, entry: Entry, command: m.Complete) -> Answer:
             Outcome(first, end - first, entry.index, at, True, "done", "", attempt, failures, entry.stamp_ms, -1)
         )
         at += end - first
-    state.ended[queue.name] = None
     _finish(state, queue, group, taken)
     return OK
 
@@ -116,6 +115,7 @@ def _finish(state: State, queue: Queue, group: Group, taken: list[Span]) -> None
         group.finish(span.first, span.end)
         group.done += span.end - span.first
     state.wake_group(queue.name, group.name)  # the window of what may be in flight has room again
+    state.ended[queue.name] = None
     state.drop(queue)
 
 
@@ -220,6 +220,7 @@ def _bury(state: State, queue: Queue, group: Group, spans: list[Span], reason: s
             )  # fmt: skip
         group.finish(span.first, span.end)
         group.dead += span.end - span.first
+    state.wake_group(queue.name, group.name)
     state.wake_group(dead_queue.name, "")
     state.ended[queue.name] = None
     state.drop(queue)

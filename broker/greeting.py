@@ -9,13 +9,14 @@ from typing import Any
 
 from ..peers import messages as m
 from ..peers import wire
-from ..peers.errors import InvalidArgument, ProtocolError, SessionExpired
+from ..peers.errors import InvalidArgument, ProtocolError, SessionExpired, shown
 from . import requests as ask
 from .desk import Desk
 from .sessions import WINDOW, Session
 from .upkeep import Upkeep
 
 TOKEN = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{16})")
+CONNECTIONS_MAX = 10_000  # of ended sessions
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Greeter:
         """Who speaks on this connection. Raises ProtocolError before hello, SessionExpired after the session."""
         connection = self._connections.get(route)
         if connection is None:
-            raise ProtocolError(f"{op!r:.40} before hello", "say hello first")
+            raise ProtocolError(f"{shown(op)} before hello", "say hello first")
         session = self.desk.state.sessions.get(connection.session)
         if session is None:
             raise SessionExpired("the session has ended", "say hello without a session, to open a new one")
@@ -52,7 +53,7 @@ class Greeter:
         version = args.get("version")
         if version != wire.VERSION:
             raise ProtocolError(
-                f"version is {version!r:.40}; this daemon speaks {wire.VERSION}", "use a client that fits"
+                f"version is {shown(version)}; this daemon speaks {wire.VERSION}", "use a client that fits"
             )
         client = ask.text(args, "client", 1000, "")
         token = args.get("session")
@@ -79,7 +80,7 @@ class Greeter:
 
     def _resume(self, token: object) -> Session:
         if type(token) is not str:
-            raise InvalidArgument(f"session is {token!r:.80}", "give the text that an earlier hello was answered with")
+            raise InvalidArgument(f"session is {shown(token)}", "give the text that an earlier hello was answered with")
         match = TOKEN.fullmatch(token)
         session = self.desk.state.sessions.get(int(match[1], 16)) if match else None
         if session is None or match is None or session.secret != match[2]:
@@ -100,5 +101,7 @@ class Greeter:
     def forget(self, session_id: int) -> None:
         """The session has ended."""
         self.upkeep.heard.pop(session_id, None)
-        for route in [route for route, connection in self._connections.items() if connection.session == session_id]:
-            del self._connections[route]
+        if len(self._connections) > CONNECTIONS_MAX + 2 * len(self.upkeep.heard):
+            # Its connection is told SessionExpired when it speaks again; thousands of dead ones need not be remembered.
+            alive = self.desk.state.sessions
+            self._connections = {route: it for route, it in self._connections.items() if it.session in alive}

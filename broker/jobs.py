@@ -116,6 +116,7 @@ def cancel(state: State, entry: Entry, command: m.Cancel) -> Answer:
         )
     )  # fmt: skip
     group.finish(offset, offset + 1)
+    state.wake_group(queue.name, group.name)
     state.ended[queue.name] = None
     state.drop(queue)
     return Answer("ok", {"status": "cancelled"})

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..peers import messages as m
 from ..peers import wire
-from ..peers.errors import PenstockError, ProtocolError
+from ..peers.errors import PenstockError, ProtocolError, shown
 from ..peers.log import HardState, Log
 from . import checkpoint, reads
 from . import requests as ask
@@ -172,7 +172,7 @@ class Node:
         elif op == "status":
             desk.reply(route, sequence, self._status())
         else:
-            raise ProtocolError(f"unknown op {op!r:.40}", f"ops are {', '.join(OPS)}")
+            raise ProtocolError(f"unknown op {shown(op)}", f"ops are {', '.join(OPS)}")
 
     def _end_session(self, session_id: int) -> None:
         self.greeter.forget(session_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..peers.errors import InvalidArgument, QueueFull
+from ..peers.errors import InvalidArgument, QueueFull, shown
 from .extents import Extent, Extents, Reader
 from .groups import Group
 from .outcomes import Outcomes
@@ -34,6 +34,7 @@ _LEAST = {
     "retention_ms": 1,
 }
 _MAY_BE_NONE = {"max_messages", "max_bytes", "max_failures", "retention_ms"}
+LIMITS = {"max_messages", "max_bytes"}  # of queues only, as retention_ms is of topics only
 OPTION_MAX = 2**53
 
 
@@ -41,16 +42,16 @@ def change_options(options: Options, changes: Mapping[str, Any], kind: str) -> O
     """The options with the changes made. Raises InvalidArgument, which names the option and what would be right."""
     for name, value in changes.items():
         if name not in _LEAST:
-            raise InvalidArgument(f"unknown option {name!r}", f"options are {', '.join(_LEAST)}")
+            raise InvalidArgument(f"unknown option {shown(name)}", f"options are {', '.join(_LEAST)}")
         if kind == QUEUE and name == "retention_ms":
             raise InvalidArgument("retention_ms is for topics", "a queue keeps a message until it is done")
-        if kind == TOPIC and name in ("max_messages", "max_bytes") and value is not None:
+        if kind == TOPIC and name in LIMITS and value is not None:
             raise InvalidArgument(f"{name} is for queues", "a topic is kept by retention_ms")
         if value is None and name in _MAY_BE_NONE:
             continue
         if type(value) is not int or not _LEAST[name] <= value <= OPTION_MAX:
             right = f"an integer from {_LEAST[name]} on" + (" or nil" if name in _MAY_BE_NONE else "")
-            raise InvalidArgument(f"option {name} is {value!r}", f"give {right}")
+            raise InvalidArgument(f"option {name} is {shown(value)}", f"give {right}")
     return options._replace(**changes)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from heapq import merge
 from typing import Any, NamedTuple
 
-from ..peers.errors import InvalidArgument
+from ..peers.errors import InvalidArgument, shown
 from ..peers.wire import Part, join_payload, pack_payload, unpack_payload
 from . import requests as ask
 from .extents import Outcome
@@ -20,6 +20,7 @@ PEEK_MAX = 1000
 JOBS_MAX = 1000
 OFFSETS_MAX = 10_000
 SCAN_MAX = 10_000  # outcomes looked at by one request: a filter that fits few of them must not make a long turn
+SHARED_MAX = 4 << 20  # bytes of one error, once for each of the jobs that share it
 Payload = Callable[[int], bytes]  # of a log entry, by index
 
 
@@ -34,10 +35,13 @@ def delivery(pieces: list[Piece], payload: Payload) -> tuple[list[list[int]], by
     """The ranges and the payload of a delivery."""
     ranges: list[list[int]] = []
     parts: list[Part] = []
+    raws: dict[int, bytes] = {}  # dead letters one by one may all lie in one large batch
     for extent, start, end, attempt, failures in pieces:
         ranges.append([start, end - start, attempt, extent.stamp_ms, failures])
         place = extent.start + start - extent.first
-        raw = payload(extent.home)
+        raw = raws.get(extent.home)
+        if raw is None:
+            raw = raws[extent.home] = payload(extent.home)
         if extent.note is None:
             parts.append(Part(raw, place, place + end - start, extent.total, extent.plain))
             continue
@@ -69,7 +73,7 @@ def job_status(state: State, args: ask.Args, now_ms: int, payload: Payload) -> F
     queue = job_queue(state, ask.name_of(args, "queue"))
     offsets = args.get("offsets")
     if type(offsets) is not tuple or len(offsets) > OFFSETS_MAX or any(type(it) is not int for it in offsets):
-        raise InvalidArgument(f"offsets is {offsets!r:.80}", f"give a list of at most {OFFSETS_MAX} integers")
+        raise InvalidArgument(f"offsets is {shown(offsets)}", f"give a list of at most {OFFSETS_MAX} integers")
     jobs = Jobs(state, queue, now_ms)
     return Found({"jobs": [jobs.describe(offset) for offset in offsets]})
 
@@ -130,6 +134,8 @@ def outcomes(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Fou
         for outcome in step:
             rows.append([outcome.first, outcome.count, outcome.status, outcome.reason])
             data = _data(outcome, payload)
+            if not outcome.each and len(data[0]) * outcome.count > SHARED_MAX:
+                data = [b""]  # one large error of many jobs: job_result has it
             bodies += data if outcome.each else data * outcome.count
             limit -= outcome.count
             size_max -= sum(map(len, data))

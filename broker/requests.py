@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..peers import messages as m
-from ..peers.errors import InvalidArgument, TooLarge
+from ..peers.errors import InvalidArgument, TooLarge, shown
 from ..peers.messages import Command, Ranges
 from ..peers.wire import pack_payload, unpack_payload
-from .queues import QUEUE, TOPIC, Options, change_options
+from .queues import LIMITS, QUEUE, TOPIC, Options, change_options
 
 Args = Mapping[str, Any]
-NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,199}")
+NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,199}(?:\.dead){0,4}")  # the longest name has dead letters, too
 RANGES_MAX = 100_000
 LEASES_MAX = 100_000
 DELAY_MAX_MS = 10 * 365 * 86_400_000
@@ -96,7 +96,7 @@ def _is_range(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return "missing" if value is _MISSING else f"{value!r:.80}"
+    return "missing" if value is _MISSING else shown(value)
 
 
 def _lease(args: Args) -> int:
@@ -118,7 +118,11 @@ def _create(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
 
 
 def _configure(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
-    return Proposal(m.Configure(name_of(args, "name"), _options(args)), NO_PAYLOAD)
+    options = _options(args)
+    # Whether it is a queue or a topic is known to the model only; nothing but plain values may get into the log.
+    change_options(Options(), {key: value for key, value in options.items() if key not in LIMITS}, TOPIC)
+    change_options(Options(), {key: value for key, value in options.items() if key in LIMITS}, QUEUE)
+    return Proposal(m.Configure(name_of(args, "name"), options), NO_PAYLOAD)
 
 
 def _options(args: Args) -> dict[str, Any]:

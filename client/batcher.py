@@ -20,7 +20,19 @@ MESSAGE_OVERHEAD = 16  # bytes that a message costs in memory and on the wire be
 class Batch:
     """Messages that travel together. Once `done`, it has the `offset` of its first message, or an `error`."""
 
-    __slots__ = ("bodies", "born_ms", "done", "error", "headers", "offset", "sent", "size", "told", "wanted")
+    __slots__ = (
+        "bodies",
+        "born_ms",
+        "done",
+        "error",
+        "headers",
+        "log_index",
+        "offset",
+        "sent",
+        "size",
+        "told",
+        "wanted",
+    )
 
     def __init__(self, born_ms: int) -> None:
         self.bodies: list[bytes] = []
@@ -31,6 +43,7 @@ class Batch:
         self.sent = False
         self.done = False
         self.offset = -1
+        self.log_index = 0  # outcomes of its messages come after this place in the log
         self.error: PenstockError | None = None
         self.told = False  # somebody has seen the error
 
@@ -101,9 +114,10 @@ class Batcher:
         self.flying.append(batch)
         self.flying_bytes += batch.size
 
-    def landed(self, batch: Batch, offset: int, error: PenstockError | None) -> None:
+    def landed(self, batch: Batch, offset: int, log_index: int, error: PenstockError | None) -> None:
         """It has its answer. The messages themselves are let go: a receipt may live on for long."""
         self.flying.remove(batch)
         self.flying_bytes -= batch.size
         batch.bodies, batch.headers = [], None
-        batch.offset, batch.error, batch.done = offset, error, True
+        batch.offset, batch.log_index = offset, log_index
+        batch.error, batch.done = error, True

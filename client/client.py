@@ -69,7 +69,6 @@ class Client:
         self._connection = connection
         self._members: list[Producer | Consumer] = []
         self._submitters: dict[str, Producer] = {}
-        self._cursors: dict[str, int] = {}  # up to where the outcomes of a queue have been read
         self._lock = threading.Lock()
 
     # -- queues and topics -----------------------------------------------------------------------------------------
@@ -245,7 +244,7 @@ class Client:
 
         Returns the jobs in the order of their arguments, durable. Raises as `submit`; then some batches may be durable.
         """
-        producer, cursor = self._submitter(queue), self._cursors.get(queue, 0)
+        producer = self._submitter(queue)
         packed = [values.pack(args) for args in many_args]
         header = None if task is None else {TASK: task}
         receipts = []
@@ -257,7 +256,7 @@ class Client:
         for receipt, count in receipts:
             try:
                 first = receipt.wait()
-                jobs += [Job(self._connection, queue, first + i, cursor) for i in range(count)]
+                jobs += [Job(self._connection, queue, first + i, receipt.log_index) for i in range(count)]
             except PenstockError as fault:
                 refusal = refusal or fault
         if refusal is not None:
@@ -282,8 +281,7 @@ class Client:
                 job = Job(self._connection, queue, each["offset"])
                 job.info = JobInfo.from_body(each)
                 found.append(job)
-            more = bool(body["more"]) and bool(body["jobs"])
-            after = found[-1].offset if found else after
+            more, after = bool(body["more"]), int(body["next"])
         return found
 
     def as_completed(self, jobs: Iterable[Job], timeout: float | str | None = None) -> Iterator[Job]:
@@ -292,7 +290,7 @@ class Client:
         Raises Timeout, and NotFound for a job that never existed.
         """
         timeout_s = None if timeout is None else duration_ms(timeout, "timeout") / 1000
-        return as_completed(self._connection, jobs, timeout_s, self._cursors)
+        return as_completed(self._connection, jobs, timeout_s)
 
     def drain(self, queue: str, timeout: float | str | None = None) -> list[JobOutcome]:
         """Wait until the queue is empty and nothing runs, then every outcome that is kept, failures included, by

@@ -181,14 +181,8 @@ class Outcomes:
         return found
 
 
-def as_completed(
-    connection: Connection, jobs: Iterable[Job], timeout_s: float | None, cursors: dict[str, int]
-) -> Iterator[Job]:
-    """The jobs, each as soon as it has ended. Raises Timeout, and NotFound for a job that never existed.
-
-    `cursors` keeps up to where the outcomes of each queue have been read: jobs that are submitted later end behind
-    that.
-    """
+def as_completed(connection: Connection, jobs: Iterable[Job], timeout_s: float | None) -> Iterator[Job]:
+    """The jobs, each as soon as it has ended. Raises Timeout, and NotFound for a job that never existed."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     waiting: dict[str, dict[int, list[Job]]] = {}
     for job in jobs:
@@ -202,7 +196,6 @@ def as_completed(
             left_ms = LOOK_MS if deadline is None else round((deadline - time.monotonic()) * 1000)
             wait_ms = max(0, min(LOOK_MS // len(waiting), left_ms))
             outcomes = streams[queue].read(wait_ms) or _ended_silently(connection, queue, waiting[queue])
-            cursors[queue] = max(cursors.get(queue, 0), streams[queue].cursor)
             for outcome in outcomes:
                 for job in waiting[queue].pop(outcome.offset, ()):
                     job.ended(outcome)

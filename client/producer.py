@@ -224,8 +224,8 @@ class Producer:
             self._connection.wait(lambda: not self._batcher.crowded(), None)
 
     def _landed(self, batch: Batch, count: int, request: Request) -> None:
-        offset = -1 if request.error is not None else int(request.body["offset"])
-        self._batcher.landed(batch, offset, request.error)
+        body = request.body if request.error is None else {"offset": -1, "index": 0}
+        self._batcher.landed(batch, body["offset"], body["index"], request.error)
         if request.error is not None:
             batch.size = count
             self._refused = [b for b in self._refused if not b.told]

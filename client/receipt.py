@@ -48,6 +48,11 @@ class Receipt:
         """The offset, if the answer has come and is a good one."""
         return self._batch.offset + self._index if self._batch.done and self._batch.error is None else None
 
+    @property
+    def log_index(self) -> int:
+        """Where in the daemon's log the batch is, once it is durable: outcomes of its jobs come after that."""
+        return self._batch.log_index
+
 
 class AckReceipt:
     """The promise that messages were acked, nacked, rejected, released, extended or completed. Thread-safe."""

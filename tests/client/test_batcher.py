@@ -36,7 +36,7 @@ def test_what_has_gathered_leaves_when_the_answer_comes() -> None:
     assert first is not None
     batcher.put(b"b", None, 0)
     second = batcher.put(b"c", None, 0)
-    batcher.landed(first, 7, None)
+    batcher.landed(first, 7, 0, None)
     assert leave(batcher) is second
     assert second.bodies == [b"b", b"c"]
 
@@ -74,7 +74,7 @@ def test_a_landed_batch_keeps_its_offset_and_lets_its_messages_go() -> None:
     batcher = Batcher()
     batch = batcher.put(b"a", None, 0)
     leave(batcher)
-    batcher.landed(batch, 5, None)
+    batcher.landed(batch, 5, 0, None)
     assert (batch.done, batch.offset, batch.bodies, batcher.flying_bytes) == (True, 5, [], 0)
 
 
@@ -83,7 +83,7 @@ def test_a_refused_batch_keeps_its_error() -> None:
     batch = batcher.put(b"a", None, 0)
     leave(batcher)
     error = QueueFull("full")
-    batcher.landed(batch, -1, error)
+    batcher.landed(batch, -1, 0, error)
     assert (batch.done, batch.error) == (True, error)
 
 
