@@ -137,8 +137,11 @@ def join_payload(parts: Sequence[Part]) -> bytes:
         return _splice(parts)
     bodies: list[bytes] = []
     headers: list[dict[str, Any] | None] = []
+    raw: bytes | None = None
     for part in parts:
-        some, theirs = unpack_payload(part.payload)
+        if part.payload is not raw:  # dead letters: many parts of one payload
+            raw = part.payload
+            some, theirs = unpack_payload(raw)
         bodies += some[part.start : part.end]
         cut = theirs[part.start : part.end] if theirs is not None else [None] * (part.end - part.start)
         headers += [{**(h or {}), **part.extra} for h in cut] if part.extra else cut
