@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -114,6 +115,8 @@ class Closed(PenstockError):
     retryable = True
 
 
+SHOWN_MAX = 80  # characters of a wrong value that an error repeats
+
 ERRORS: dict[str, type[PenstockError]] = {
     kind.__name__: kind
     for kind in (
@@ -121,6 +124,28 @@ ERRORS: dict[str, type[PenstockError]] = {
         SessionExpired, Unauthenticated, PermissionDenied, Timeout, ProtocolError, JobFailed, JobCancelled, Closed,
     )
 }  # fmt: skip
+
+
+class _Short(reprlib.Repr):
+    """Python's repr recurses, and so fails on what is nested deeply, and writes out what is long in full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = SHOWN_MAX
+
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        return repr(value[:SHOWN_MAX])
+
+    def repr_ExtType(self, value: tuple[int, bytes], level: int) -> str:
+        return f"extension type {value[0]}"
+
+
+_SHORT = _Short()
+
+
+def shown(value: object) -> str:
+    """What somebody sent, in the message of an error: short, whatever it is."""
+    return _SHORT.repr(value)[:SHOWN_MAX]
 
 
 def to_body(error: PenstockError) -> dict[str, Any]:
