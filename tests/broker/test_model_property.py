@@ -233,7 +233,7 @@ class TwoModels(RuleBasedStateMachine):
         command = m.Append(name, count, count * each, True)
         payload = pack_payload([b"%d" % at for at in range(count)])
         answer, first = self.both(self.session(count), command, lambda: self.naive.append(name, count, each), payload)
-        assert first is None or answer.body == {"offset": first, "count": count}
+        assert first is None or answer.body == {"offset": first, "count": count, "index": len(self.entries)}
 
     @rule(
         who=picks, at=picks, wild=seldom, count=st.sampled_from([2, 1, 3, 100]),
