@@ -68,7 +68,7 @@ class Model:
                 return delivery.extend(state, entry, command)
             case m.Expire():
                 return delivery.expire(state, entry, command)
-            case m.Noop() | m.Count():
+            case m.Noop() | m.Count() | m.SetMembers():
                 return OK
             case m.Refuse():
                 return refusal(ERRORS[command.code](command.message, command.hint))

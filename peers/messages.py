@@ -159,10 +159,17 @@ class Sweep(NamedTuple):
     queue_id: int
 
 
+class SetMembers(NamedTuple):
+    """Who votes and who follows from now on. Effective when appended, not when committed."""
+
+    voters: tuple[int, ...]
+    learners: tuple[int, ...]
+
+
 Command = (
     Noop | OpenSession | EndSession | Refuse | Count | Create | Configure | Delete | Purge | Pause | CreateGroup
     | DeleteGroup | Append | Pull | Ack | Complete | Nack | Reject | Release | Extend | Expire | Cancel | Retry | Trim
-    | Forget | Sweep
+    | Forget | Sweep | SetMembers
 )  # fmt: skip
 
 KINDS: dict[int, type[Any]] = {
@@ -170,5 +177,6 @@ KINDS: dict[int, type[Any]] = {
     10: Pause,
     11: CreateGroup, 12: DeleteGroup, 13: Append, 14: Pull, 15: Ack, 16: Complete, 17: Nack, 18: Reject, 19: Release,
     20: Extend, 21: Expire, 22: Cancel, 23: Retry, 24: Trim, 25: Forget, 26: Sweep,
+    27: SetMembers,
 }  # fmt: skip
 CODES: dict[type[Any], int] = {kind: code for code, kind in KINDS.items()}

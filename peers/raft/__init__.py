@@ -1,0 +1,1 @@
+"""Consensus: who is primary, and which entries are committed. Pure: time, chance and the disk are arguments."""
