@@ -14,7 +14,7 @@ from .faults import fault_of
 from .frames import Fault, Frame, Kind, pack, pack_results, unpack
 from .helper import arguments_of, packed
 from .links import Links
-from .slots import Slots
+from .slots import Slots, member_slot
 from .task import Task
 
 OVER_S = 2.0  # a member that raised waits this long for the others; they may be stuck in a call that needs it
@@ -48,7 +48,7 @@ class Member:
         name, bodies, ranks, keep = unpack(frame.payload)
         began = time.perf_counter()
         rank = self._links.rank
-        self._slots.mark(rank, frame.batch, frame.first, 1)
+        self._slots.mark(member_slot(rank), frame.batch, frame.first, 1)
         comm = self._communicator(tuple(ranks))
         results: list[bytes | None] = [None]
         faults: list[Fault] = []
@@ -57,7 +57,7 @@ class Member:
         except BaseException as error:
             faults = [Fault(frame.first, fault_of(error, rank), final=isinstance(error, InvalidArgument))]
             self._failed = _Failed(frame, faults[0], time.monotonic() + OVER_S)
-        self._slots.clear(rank)
+        self._slots.clear(member_slot(rank))
         if not keep and not faults:
             self._forget(tuple(ranks))
         seconds = time.perf_counter() - began

@@ -11,7 +11,7 @@ from ..peers.errors import InvalidArgument, ProtocolError
 from ..peers.values import pack, unpack
 from .faults import fault_of
 from .frames import Fault, Frame, Kind, pack_results, read, unpack_jobs, write
-from .slots import Slots
+from .slots import Slots, helper_slot
 from .task import Task
 
 REPORT_S = 0.005  # results wait this long for company: what is lost with a helper, and done again, is no more than that
@@ -24,6 +24,7 @@ class Helper:
         self._stream = stream
         self._rank = rank
         self._slots = slots
+        self._slot = helper_slot(rank)
         self._tasks = tasks
 
     def serve(self) -> None:
@@ -35,12 +36,12 @@ class Helper:
                 self._run_together(frame, task, bodies)
             else:
                 self._run_each(frame, task, bodies)
-            self._slots.clear(self._rank)
+            self._slots.clear(self._slot)
 
     def _run_each(self, frame: Frame, task: Task[..., Any], bodies: list[bytes]) -> None:
         report = _Report(self, frame)
         for place, body in enumerate(bodies, frame.first):
-            self._slots.mark(self._rank, frame.batch, place, 1)
+            self._slots.mark(self._slot, frame.batch, place, 1)
             report.add(self._call_batch_of_one(task, body, place) if task.batch else self._call(task, body, place))
         report.send()
 
@@ -56,7 +57,7 @@ class Helper:
         """All jobs in one call. If that raises, each gets a call of its own, so that only the culprit fails."""
         began = time.perf_counter()
         answers: list[Any] | None
-        self._slots.mark(self._rank, frame.batch, frame.first, frame.size)
+        self._slots.mark(self._slot, frame.batch, frame.first, frame.size)
         try:
             maps = [arguments_of(body) for body in bodies]
             answers = _as_many(task, task.function(maps), len(maps))

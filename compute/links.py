@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TAG = 1
 SAFETY_MS = 250  # a bell that was not heard costs no more than this
 SENDING_MS = 1  # a large message moves only while both sides call MPI
+HURRY_S = 0.02  # so the sender does not sleep at all at first; the receiver may be in a collective job for long
 HANDSHAKE_S = 30.0
 
 
@@ -33,6 +34,7 @@ class Links:
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         self._sending: deque[tuple[Any, bytes]] = deque()  # MPI reads the bytes until the request is done
+        self._hurry_until_s = 0.0
         self._owed = 0  # rings heard less frames received: above 0, a frame is on its way that MPI has not shown yet
         self._status = mpi.Status()
         self._context = zmq.Context()
@@ -51,6 +53,7 @@ class Links:
     def send(self, rank: int, frame: Frame) -> None:
         """To rank 0 from another rank, or from rank 0 to another. Never waits."""
         data = frame.encode()
+        self._hurry_until_s = time.monotonic() + HURRY_S
         self._sending.append((self._comm.Isend([data, self._mpi.BYTE], dest=rank, tag=TAG), data))
         self._bell.send(_topic(rank), zmq.DONTWAIT)
 
@@ -84,7 +87,9 @@ class Links:
         """How long this rank may sleep at the bell."""
         if self._owed > 0:
             return 0
-        return SENDING_MS if self._sending else SAFETY_MS
+        if self._sending:
+            return SENDING_MS if time.monotonic() > self._hurry_until_s else 0
+        return SAFETY_MS
 
     def finish_sending(self) -> None:
         """Wait until all that was sent has left: before a collective job, in which this rank serves nobody."""

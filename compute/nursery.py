@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .helper import Helper
+from .memory import keep_freed_memory
 from .orphans import die_with_parent
 from .settings import WorldSettings
 from .slots import Slots
@@ -71,6 +72,7 @@ class Nursery:
 
 def _main(control_fd: int, parent: int) -> int:
     die_with_parent(parent)
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends us in order
     settings = WorldSettings.from_environment()
     sys.path[:] = settings.search

@@ -16,6 +16,7 @@ from ..peers.errors import InvalidArgument, PenstockError
 from ..peers.errors import Timeout as TimedOut
 from ..peers.units import duration_ms
 from .launch import command_of
+from .memory import keep_freed_memory
 from .orphans import die_with_parent, started_ticks
 from .registry import PoolState, StateFile, own_folder, pool_status, read_state, wait_until
 from .source import BrokerSource
@@ -59,6 +60,7 @@ def run_pool(config: PoolConfig) -> int:
     imported, no task for the queue, a task wider than the pool, no mpiexec; and what `connect` raises without a daemon.
     """
     plan = plan_of(config)
+    keep_freed_memory()
     state_file = StateFile(config.state_dir, os.getpid())
     pool_status(config.state_dir)  # clears away what killed pools have left
     with connect(config.endpoint) as client:

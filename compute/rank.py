@@ -14,6 +14,7 @@ from .collective import Member
 from .frames import Frame, Kind
 from .links import Links
 from .master import Master
+from .memory import keep_freed_memory
 from .nursery import Nursery, NurseryGone
 from .orphans import die_with_parent
 from .settings import WorldSettings
@@ -102,6 +103,7 @@ class Rank:
 
 def main() -> None:
     die_with_parent()
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends us in order
     settings = WorldSettings.from_environment()
     nursery = Nursery()

@@ -18,7 +18,8 @@ from .task import Task
 from .world import World
 
 AHEAD_S = 0.5  # this much work is leased ahead, so that ranks never wait for the broker
-IN_HAND_MAX = 4 * TAKE_MAX  # bounds memory, and what one pool keeps from others
+IN_HAND_MAX = 4 * TAKE_MAX  # bounds what one pool keeps from others
+IN_HAND_BYTES_MAX = 64 << 20  # bounds memory; above it, one job for each rank
 FIRST_TAKE = 8  # jobs for each rank before the pace is known
 FAILURE_REASON = "the job's arguments are wrong"
 POISON_REASON = "the job ended the MPI world although it ran alone"
@@ -51,6 +52,7 @@ class Runner:
         self._collective: dict[tuple[int, int], float] = {}  # (batch, place) -> when its time is over
         self._gone = 0  # jobs that were taken and are not ours any more
         self._pace_s: float | None = None
+        self._bytes_each = 0.0  # of the jobs that came last
         self._draining = False
         self.counters = Counters()
 
@@ -70,6 +72,7 @@ class Runner:
     def hear_feeder(self) -> None:
         for messages in self._feeder.batches():
             self.counters.taken += len(messages)
+            self._bytes_each = sum(len(message.body) for message in messages) / len(messages)
             self._waiting.extend(self._sort(messages))
 
     def pump(self) -> None:
@@ -261,10 +264,12 @@ class Runner:
 
     def _target(self) -> int:
         """How many jobs to hold. Long jobs are not hoarded: other pools may be free for them."""
-        if self._pace_s is None:
-            return FIRST_TAKE * self._ranks
-        ahead = int(AHEAD_S * self._ranks / max(self._pace_s, 1e-9))
-        return max(self._ranks, min(ahead, IN_HAND_MAX))
+        ahead: float = FIRST_TAKE * self._ranks
+        if self._pace_s is not None:
+            ahead = AHEAD_S * self._ranks / max(self._pace_s, 1e-9)
+        if self._bytes_each:
+            ahead = min(ahead, IN_HAND_BYTES_MAX / self._bytes_each)
+        return max(self._ranks, int(min(ahead, IN_HAND_MAX)))
 
 
 def default_task(tasks: Mapping[str, Task[..., Any]]) -> str | None:

@@ -21,31 +21,41 @@ class Running(NamedTuple):
     started_ns: int
 
 
+def helper_slot(rank: int) -> int:
+    """Where the helper of a rank writes. Each slot has one writer: another one's marks are never wiped out."""
+    return 2 * rank
+
+
+def member_slot(rank: int) -> int:
+    """Where the rank itself writes, of its part in a collective job."""
+    return 2 * rank + 1
+
+
 class Slots:
-    """One slot for each rank of a world."""
+    """Two slots for each rank of a world."""
 
     def __init__(self, path: Path, ranks: int) -> None:
-        self._ranks = ranks
+        self._size = 2 * ranks
         with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), ranks * _SLOT_BYTES)
+            self._map = mmap.mmap(file.fileno(), self._size * _SLOT_BYTES)
 
     @classmethod
     def create(cls, path: Path, ranks: int) -> Slots:
-        path.write_bytes(bytes(ranks * _SLOT_BYTES))
+        path.write_bytes(bytes(2 * ranks * _SLOT_BYTES))
         return cls(path, ranks)
 
-    def mark(self, rank: int, batch: int, first: int, size: int) -> None:
-        _SLOT.pack_into(self._map, rank * _SLOT_BYTES, batch, first, size, time.monotonic_ns())
+    def mark(self, slot: int, batch: int, first: int, size: int) -> None:
+        _SLOT.pack_into(self._map, slot * _SLOT_BYTES, batch, first, size, time.monotonic_ns())
 
-    def clear(self, rank: int) -> None:
-        _SLOT.pack_into(self._map, rank * _SLOT_BYTES, 0, 0, 0, 0)
+    def clear(self, slot: int) -> None:
+        _SLOT.pack_into(self._map, slot * _SLOT_BYTES, 0, 0, 0, 0)
 
-    def read(self, rank: int) -> Running | None:
-        running = Running(*_SLOT.unpack_from(self._map, rank * _SLOT_BYTES))
+    def read(self, slot: int) -> Running | None:
+        running = Running(*_SLOT.unpack_from(self._map, slot * _SLOT_BYTES))
         return running if running.batch else None
 
     def read_all(self) -> list[Running]:
-        return [running for rank in range(self._ranks) if (running := self.read(rank)) is not None]
+        return [running for slot in range(self._size) if (running := self.read(slot)) is not None]
 
     def close(self) -> None:
         self._map.close()

@@ -29,6 +29,7 @@ from .world import World, folder_of
 
 QUICK_S = 5.0  # a world that dies sooner, and not of a job, is a quick death
 QUICK_DEATHS_MAX = 3
+START_S = 120.0  # a world of many hosts takes seconds; one that hangs takes for ever
 BACK_OFF_S = (0.0, 0.2, 1.0)  # before the next world, after that many quick deaths
 WRITE_S = 0.5  # between two writings of the state
 LOOK_S = 0.5  # between two looks at the processes of the world
@@ -158,7 +159,10 @@ class Supervisor:
         self._poller.register(world.socket, zmq.POLLIN)
 
     def _watch(self, world: World) -> None:
-        if self._runner.overdue():
+        late = world.ready_s is None and time.monotonic() - world.started_s > START_S
+        if late:
+            _note(f"the MPI world is not ready after {START_S:g} s")
+        if late or self._runner.overdue():
             world.kill()
             self._bury(world)
         elif time.monotonic() >= self._look_s:

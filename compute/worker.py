@@ -11,7 +11,7 @@ from collections.abc import Callable
 from .faults import died, pack_fault, words_of_status
 from .frames import Fault, Frame, Kind, pack_jobs, pack_results, read, unpack_jobs, write
 from .nursery import Newborn, Nursery
-from .slots import Running, Slots
+from .slots import Running, Slots, helper_slot
 
 DEATHS_MAX = 3  # of helpers in a row that were given nothing: then it is not the jobs
 
@@ -23,6 +23,7 @@ class Worker:
         self._rank = rank
         self._nursery = nursery
         self._slots = slots
+        self._slot = helper_slot(rank)
         self._send = send
         self._queue: deque[Frame] = deque()
         self._current: Frame | None = None
@@ -66,7 +67,7 @@ class Worker:
         if running is None or self._limit_ns is None or time.monotonic_ns() - running.started_ns < self._limit_ns:
             return
         time.sleep(0.001)  # the slot may have been half written: a job that really hangs is the same a moment later
-        if self._slots.read(self._rank) == running:
+        if self._slots.read(self._slot) == running:
             self._killed_for_time = running
             self._kill()
 
@@ -76,7 +77,7 @@ class Worker:
     def _limited(self) -> Running | None:
         if self._limit_ns is None or self._current is None or self._killed_for_time is not None:
             return None
-        return self._slots.read(self._rank)
+        return self._slots.read(self._slot)
 
     def _feed(self) -> None:
         if self._current is not None or not self._queue:
@@ -102,12 +103,12 @@ class Worker:
 
     def _bury(self) -> None:
         """The helper is dead: name the job that it died of, put the others back in line, and get another helper."""
-        suspect = self._suspect(self._killed_for_time or self._slots.read(self._rank))
+        suspect = self._suspect(self._killed_for_time or self._slots.read(self._slot))
         timed_out = self._killed_for_time is not None
         self._killed_for_time = None
         self._helper.stream.close()
         how = words_of_status(self._nursery.status_of(self._helper.pid))
-        self._slots.clear(self._rank)
+        self._slots.clear(self._slot)
         if self._current is None or suspect is None:
             self._deaths += 1
             if self._deaths >= DEATHS_MAX:

@@ -20,6 +20,7 @@ from .settings import VARIABLE, WorldSettings
 from .slots import Running, Slots
 
 TAIL_LINES = 50  # of what a world printed: enough for a traceback
+OUTPUT_READS_MAX = 16  # in one turn: jobs that print without end must not stop the pool
 STOP_S = 5.0  # a world that was told to end, and has nothing to do, takes a tenth of that
 TERM_S = 2.0
 
@@ -85,7 +86,10 @@ class World:
     def copy_output(self) -> None:
         """Pass on what the world printed to our stderr, and keep its end."""
         try:
-            while data := os.read(self.output, 65536):
+            for _ in range(OUTPUT_READS_MAX):
+                data = os.read(self.output, 65536)
+                if not data:
+                    break
                 sys.stderr.write(data.decode(errors="replace"))
                 sys.stderr.flush()
                 *lines, self._cut = (self._cut + data).split(b"\n")

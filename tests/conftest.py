@@ -5,7 +5,9 @@ import os
 from hypothesis import HealthCheck, settings
 
 # Deterministic in every run of `make test`; `make sim` tries new examples, and many more.
-settings.register_profile("quick", max_examples=60, stateful_step_count=40, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile(
+    "quick", max_examples=60, stateful_step_count=40, deadline=None, derandomize=True, print_blob=True
+)
 settings.register_profile(
     "long",
     max_examples=3000,

@@ -35,6 +35,10 @@ NAMES = ("a", "b", "t", "a.dead", "t.dead")
 GROUPS = ("g", "h")
 DROP_MAX = 3  # so small that purges and deletes are swept in many commands
 FORGET_MAX = 2
+CHANGES = (
+    "create", "configure", "earliest", "latest", "trim", "forget", "resume", "resume", "purge", "pause", "delete",
+    "delete group",
+)  # fmt: skip
 REFUSALS = ("AlreadyExists", "InvalidArgument", "LeaseLost", "NotFound", "ProtocolError", "QueueFull", "SessionExpired")
 
 picks = st.integers(0, 1 << 16)
@@ -144,6 +148,7 @@ class TwoModels(RuleBasedStateMachine):
         self.open()
         self.open()
         self.make(0, "a", "queue", {"max_failures": 2})
+        self.make(0, "b", "queue", {"max_messages": 3})
         self.make(0, "t", "topic", {})
         self.both(0, m.CreateGroup("t", "g", "earliest"), lambda: self.naive.create_group("t", "g", "earliest"))
         self.put("a", 4, 10)
@@ -170,26 +175,44 @@ class TwoModels(RuleBasedStateMachine):
 
     # -- queues -------------------------------------------------------------------------------------------------------
 
+    @rule(
+        who=picks, at=picks, wild=seldom, options=options, some=st.integers(0, 4), verb=st.sampled_from(CHANGES),
+        name=st.sampled_from(NAMES), kind=st.sampled_from(["queue", "queue", "topic"]), group=st.sampled_from(GROUPS),
+    )  # fmt: skip
+    def change(
+        self,
+        who: int,
+        at: int,
+        wild: bool,
+        options: dict[str, Any],
+        some: int,
+        verb: str,
+        name: str,
+        kind: str,
+        group: str,
+    ) -> None:
+        """One rule for what is rarer than messages: hypothesis tries all rules alike."""
+        if verb == "create":
+            self.make(who, name, kind, options)
+        elif verb == "configure":
+            self.configure(who, at, wild, options)
+        elif verb in ("earliest", "latest", "delete group"):
+            self.change_groups(who, at, wild, group, verb)
+        elif verb == "trim":
+            self.trim(at, wild, some)
+        elif verb == "forget":
+            self.forget(at, wild, some)
+        else:
+            self.whole_queue(who, at, wild, verb)
+
     def make(self, who: int, name: str, kind: str, options: dict[str, Any]) -> None:
         self.both(self.session(who), m.Create(name, kind, options), lambda: self.naive.create(name, kind, options))
 
-    @rule(who=picks, name=st.sampled_from(NAMES), kind=st.sampled_from(["queue", "queue", "topic"]), options=options)
-    def create(self, who: int, name: str, kind: str, options: dict[str, Any]) -> None:
-        self.make(who, name, kind, options)
-
-    @rule(who=picks, at=picks, wild=seldom, options=options)
     def configure(self, who: int, at: int, wild: bool, options: dict[str, Any]) -> None:
         name = self.name(at, wild)
         self.both(self.session(who), m.Configure(name, options), lambda: self.naive.configure(name, options))
 
-    @rule(
-        who=picks,
-        at=picks,
-        wild=seldom,
-        verb=st.sampled_from(["pause", "resume", "resume", "purge", "delete"]),
-        so=seldom,
-    )
-    def whole_queue(self, who: int, at: int, wild: bool, verb: str, so: bool) -> None:
+    def whole_queue(self, who: int, at: int, wild: bool, verb: str) -> None:
         name, session = self.name(at, wild), self.session(who)
         if verb == "delete":
             self.both(session, m.Delete(name), lambda: self.naive.delete(name))
@@ -204,19 +227,14 @@ class TwoModels(RuleBasedStateMachine):
         topics = [queue.name for queue in self.naive.queues.values() if queue.kind == "topic"]
         return NAMES[pick % len(NAMES)] if any_name or not topics else topics[pick % len(topics)]
 
-    @rule(
-        who=picks, at=picks, wild=seldom, group=st.sampled_from(GROUPS), gone=seldom,
-        start=st.sampled_from(["earliest", "latest"]),
-    )  # fmt: skip
-    def change_groups(self, who: int, at: int, wild: bool, group: str, gone: bool, start: str) -> None:
+    def change_groups(self, who: int, at: int, wild: bool, group: str, verb: str) -> None:
         topic, session = self.topic(at, wild), self.session(who)
-        if gone:
+        if verb == "delete group":
             self.both(session, m.DeleteGroup(topic, group), lambda: self.naive.delete_group(topic, group))
         else:
-            command = m.CreateGroup(topic, group, start)
-            self.both(session, command, lambda: self.naive.create_group(topic, group, start))
+            command = m.CreateGroup(topic, group, verb)
+            self.both(session, command, lambda: self.naive.create_group(topic, group, verb))
 
-    @rule(at=picks, wild=seldom, some=st.integers(0, 4))
     def trim(self, at: int, wild: bool, some: int) -> None:
         topic = self.topic(at, wild)
         before = some + (self.naive.queues[topic].trimmed if topic in self.naive.queues else 0)
@@ -322,6 +340,11 @@ class TwoModels(RuleBasedStateMachine):
         lease = self.lease(at, False)
         self.settle(self.holder(lease, who, False), verb, lease, joined(self.naive.held(lease)))
 
+    @precondition(lambda self: self.naive.leases)
+    @rule(who=picks, at=picks, verb=verbs, cuts=cuts)
+    def settle_a_part(self, who: int, at: int, verb: str, cuts: list[tuple[int, int]]) -> None:
+        self.settle_some(who, at, verb, cuts, False, False, False)
+
     @precondition(lambda self: self.all_leases)
     @rule(who=picks, at=picks, verb=verbs, cuts=cuts, wild=seldom, other=seldom, stray=seldom)
     def settle_some(
@@ -341,6 +364,16 @@ class TwoModels(RuleBasedStateMachine):
                 continue  # twice the same message: LeaseLost, seen often enough by `stray`
             ranges.append((first, end - first))
         self.settle(self.holder(lease, who, other), verb, lease, tuple(ranges))
+
+    @rule(who=picks, at=picks, some=st.integers(1, 4), again=st.booleans())
+    def bury(self, who: int, at: int, some: int, again: bool) -> None:
+        """Dead letters, and perhaps one of them tried again."""
+        self.put_and_pull(who, at, some)
+        if self.naive.leases:
+            lease = max(self.naive.leases)
+            self.settle(self.holder(lease, who, False), "reject", lease, joined(self.naive.held(lease)))
+        if again and self._dead():
+            self.retry(who, at, 0)
 
     @precondition(lambda self: self.all_leases)
     @rule(who=picks, at=picks, wild=seldom, other=seldom)
@@ -391,7 +424,6 @@ class TwoModels(RuleBasedStateMachine):
         answer, fresh = self.both(self.session(who), m.Retry(name, offset), lambda: self.naive.retry(name, offset))
         assert fresh is None or answer.body == {"offset": fresh}
 
-    @rule(at=picks, wild=seldom, back=st.integers(0, 10))
     def forget(self, at: int, wild: bool, back: int) -> None:
         name, home = self.name(at, wild), max(0, len(self.entries) - back)
         self.both(0, m.Forget(name, home), lambda: self.naive.forget(name, home))
@@ -403,7 +435,11 @@ class TwoModels(RuleBasedStateMachine):
     def another_session(self) -> None:
         self.open()
 
-    @rule(who=picks, verb=st.sampled_from(["expires", "says bye", "is not there"]), so=seldom)
+    @rule(
+        who=picks,
+        verb=st.sampled_from(["expires", "says bye", "is not there"]),
+        so=st.sampled_from([False, True, False]),
+    )
     def a_session(self, who: int, verb: str, so: bool) -> None:
         if not so and verb != "is not there":
             return  # it would end all leases of one half of the steps
@@ -579,7 +615,7 @@ def test_the_model_agrees_with_a_naive_one_and_with_itself(monkeypatch: pytest.M
     SEEN.clear()
     profile = settings.get_current_profile_name()
     run_state_machine_as_test(
-        TwoModels, settings=settings(max_examples=200, stateful_step_count=50) if profile == "quick" else settings()
+        TwoModels, settings=settings(max_examples=250, stateful_step_count=50) if profile == "quick" else settings()
     )
     # A machine that only tries what is refused agrees with anything: every command must have worked, many times.
     worked = {
@@ -587,6 +623,31 @@ def test_the_model_agrees_with_a_naive_one_and_with_itself(monkeypatch: pytest.M
         for kind in (kind.__name__ for kind in m.CODES)
         if kind not in ("Noop", "Refuse", "Count")
     }
-    assert min(worked.values()) >= 5, worked
+    assert min(worked.values()) >= 3, worked
     refused = Counter({status: sum(n for (_, s), n in SEEN.items() if s == status) for _, status in SEEN})
-    assert min(refused[code] for code in REFUSALS) >= 5, refused
+    assert min(refused[code] for code in REFUSALS) >= 3, refused
+
+
+def test_a_restored_session_fails_its_leases_in_the_order_of_a_session_that_was_not() -> None:
+    """Otherwise dead-letter queues are made in another order, and two replicas give them other ids."""
+    disk = MemoryDisk()
+    model = Model(disk)
+    entries: list[Entry] = []
+
+    def log(session: int, command: Any) -> Answer:
+        entries.append(Entry(len(entries) + 1, 1, 1_000, session, 0, command, b""))
+        return model.apply(entries[-1])
+
+    session = int(log(0, m.OpenSession("5ec7e7", "test", 0)).body["session"].split("-")[0], 16)
+    for name in ("first", "second"):
+        log(0, m.Create(name, "queue", {"max_failures": 1}))
+        log(0, m.Append(name, 1, 1, True))
+    for name in ("second", "first"):  # not in the order in which the queues lie on disk
+        log(session, m.Pull(name, "", -len(entries), 1, 1, 1_000))
+    disk.save(checkpoint.take(model))
+    restored = Model(disk.copy())
+    checkpoint.restore(restored, *disk.rows())
+    log(0, m.EndSession(session, True))
+    restored.apply(entries[-1])
+    assert list(model.state.queues) == ["first", "second", "second.dead", "first.dead"]
+    assert checkpoint.digest(restored) == checkpoint.digest(model)

@@ -114,6 +114,15 @@ def test_long_jobs_are_not_hoarded(stage: SimpleNamespace) -> None:
     assert stage.feeder.limit == 10 + 2
 
 
+def test_large_jobs_are_not_hoarded_either(stage: SimpleNamespace) -> None:
+    stage.feeder.give([10])
+    stage.feeder._batches[0][0].body = bytes(16 << 20)
+    stage.runner.hear_feeder()
+    stage.runner.hear(results(1, 0, 10, seconds=1e-5))
+    stage.runner.pump()
+    assert stage.feeder.limit == 10 + 4
+
+
 def test_results_and_faults_go_their_ways(stage: SimpleNamespace) -> None:
     error = pack({"type": "E"})
     stage.runner.hear(results(1, 2, 4, faults=[Fault(3, error), Fault(5, error, final=True)]))

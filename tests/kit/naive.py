@@ -397,6 +397,8 @@ class Naive:
 
     def retry(self, name: str, offset: int) -> int:
         queue = self._jobs(name)
+        if not 0 <= offset < queue.next:
+            raise Refused("NotFound")
         if self.status(queue, offset) != "dead":
             raise Refused("InvalidArgument")
         dead_offset = next(at for _, o, _, _, _, at in queue.outcomes if o == offset)
