@@ -27,7 +27,7 @@ class Upkeep:
     def __init__(self, state: State, now_ms: int) -> None:
         self.state = state
         self.heard = dict.fromkeys(state.sessions, now_ms)  # by session; a restart gives everyone a full time-out anew
-        # While no daemon ran nobody could renew: leases have the time left that they had when the last entry was logged.
+        # Nobody could renew while no daemon ran: leases keep the time they had left at the last entry.
         self._timers = self._all_timers(max(0, now_ms - state.stamp_ms))
         self._timers_max = max(TIMERS_MAX, 2 * len(self._timers))
         self._look_ms = now_ms + LOOK_MS
