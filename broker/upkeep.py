@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from ..peers import messages as m
 from ..peers.log import Entry
 from ..peers.messages import Command
 from .queues import TOPIC, Queue
-from .state import State, Timer
+from .state import FORGET_MAX, State, Timer
 
 LOOK_MS = 1_000  # how often sessions are looked over
 AGE_LOOK_MS = 5_000  # how often retention and result times are looked over
 IDLE_CHECKPOINT_MS = 5_000  # a log that stands still for this long is checkpointed, so that a restart is quick
 TIMERS_MAX = 10_000  # then those of leases that ended are thrown out
 TRIM_MAX = 1_000  # extents looked at by one trim
+PAUSE_MS = 3_000  # turns are never this far apart, unless the process was stopped or its disk hung
+GRACE_MS = 1_000  # after such a pause: what clients said meanwhile is heard before they count as silent
 
 
 class Upkeep:
@@ -24,16 +27,20 @@ class Upkeep:
     def __init__(self, state: State, now_ms: int) -> None:
         self.state = state
         self.heard = dict.fromkeys(state.sessions, now_ms)  # by session; a restart gives everyone a full time-out anew
-        self._timers = self._all_timers()
+        # Nobody could renew while no daemon ran: leases keep the time they had left at the last entry.
+        self._timers = self._all_timers(max(0, now_ms - state.stamp_ms))
         self._timers_max = max(TIMERS_MAX, 2 * len(self._timers))
         self._look_ms = now_ms + LOOK_MS
         self._age_look_ms = now_ms + AGE_LOOK_MS
         self._entries = 0  # since the last checkpoint
         self._bytes = 0
         self._last_entry_ms = now_ms
+        self._last_due_ms = now_ms
+        self._grace_ms = now_ms  # until then nobody is late
+        self._behind = False  # more is past its time than one turn dropped
 
-    def _all_timers(self) -> list[Timer]:
-        timers = [Timer(lease.ends_ms, lease.id, "", "") for lease in self.state.leases.values()]
+    def _all_timers(self, away_ms: int) -> list[Timer]:
+        timers = [Timer(lease.ends_ms + away_ms, lease.id, "", "") for lease in self.state.leases.values()]
         for queue in self.state.queues.values():
             for group in queue.groups.values():
                 timers += [Timer(until_ms, 0, queue.name, group.name) for until_ms, _ in group.delayed]
@@ -43,14 +50,16 @@ class Upkeep:
     def next_due_ms(self) -> int:
         if self.state.unswept:
             return 0
-        return min(self._look_ms, self._timers[0].due_ms) if self._timers else self._look_ms
+        return max(self._grace_ms, min(self._look_ms, self._timers[0].due_ms) if self._timers else self._look_ms)
 
     def due(self, now_ms: int, session_timeout_ms: int) -> Iterator[Command]:
         """The commands that time asks for. Each is applied before the next one is made."""
-        yield from self._due_timers(now_ms)
+        self._forgive_pause(now_ms)
+        if now_ms >= self._grace_ms:
+            yield from self._due_timers(now_ms)
         for queue_id in list(self.state.unswept):
             yield m.Sweep(queue_id)
-        if now_ms < self._look_ms:
+        if now_ms < max(self._look_ms, self._grace_ms):
             return
         self._look_ms = now_ms + LOOK_MS
         silent = [id for id, heard_ms in self.heard.items() if heard_ms + session_timeout_ms <= now_ms]
@@ -58,8 +67,19 @@ class Upkeep:
             yield m.EndSession(session_id, True)
         if now_ms >= self._age_look_ms:
             self._age_look_ms = now_ms + AGE_LOOK_MS
+            self._behind = False
             for queue in list(self.state.queues.values()):
                 yield from self._aged(queue, now_ms)
+            if self._behind:
+                self._look_ms = self._age_look_ms = now_ms
+
+    def _forgive_pause(self, now_ms: int) -> None:
+        pause_ms = now_ms - self._last_due_ms
+        self._last_due_ms = now_ms
+        if pause_ms >= PAUSE_MS:
+            self._grace_ms = now_ms + GRACE_MS
+            for session_id, heard_ms in self.heard.items():
+                self.heard[session_id] = min(now_ms, heard_ms + pause_ms)
 
     def _due_timers(self, now_ms: int) -> Iterator[Command]:
         self._take_timers()
@@ -86,25 +106,26 @@ class Upkeep:
                 heappush(self._timers, timer)
 
     def _aged(self, queue: Queue, now_ms: int) -> Iterator[Command]:
-        oldest_ms = queue.outcomes.oldest_ms()
-        if oldest_ms is not None and oldest_ms + queue.options.result_ttl_ms <= now_ms:
-            home = 0
-            for step_home, step in queue.outcomes.after(0):
-                if step[0].stamp_ms + queue.options.result_ttl_ms > now_ms or (home and step_home > home + TRIM_MAX):
-                    break
-                home = step_home
+        """One stretch of what of this queue is past its time. If there is more, the next turn looks again."""
+        home, steps = 0, 0
+        for step_home, step in islice(queue.outcomes.after(0), FORGET_MAX):
+            if step[0].stamp_ms + queue.options.result_ttl_ms > now_ms:
+                break
+            home, steps = step_home, steps + 1
+        if steps:
             yield m.Forget(queue.name, home)
-        if queue.kind == TOPIC and queue.options.retention_ms is not None:
-            before = queue.trimmed
-            for _ in range(TRIM_MAX):
-                if before >= queue.next:
-                    break
-                extent = queue.extents.at(before)
-                if extent.stamp_ms + queue.options.retention_ms > now_ms:
-                    break
-                before = extent.end
-            if before > queue.trimmed:
-                yield m.Trim(queue.name, before)
+        if queue.kind != TOPIC or queue.options.retention_ms is None:
+            self._behind |= steps == FORGET_MAX
+            return
+        before, extents = queue.trimmed, 0
+        while extents < TRIM_MAX and before < queue.next:
+            extent = queue.extents.at(before)
+            if extent.stamp_ms + queue.options.retention_ms > now_ms:
+                break
+            before, extents = extent.end, extents + 1
+        if extents:
+            yield m.Trim(queue.name, before)
+        self._behind |= extents == TRIM_MAX
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 

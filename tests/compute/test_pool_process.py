@@ -179,6 +179,7 @@ def test_a_pool_dies_with_the_thread_that_is_bound_to_it(daemon: Any, tmp_path: 
         processes = family(next(state for state in pool_status(tmp_path) if state.pid == pid))
         owner.kill()
     eventually(lambda: all_gone(processes), "the pool to end")
+    assert pool_status(tmp_path) == []
 
 
 def test_an_idle_pool_rests(spawn: Spawn) -> None:
