@@ -40,6 +40,10 @@ class Clock:
     def __init__(self) -> None:
         self._start_ms = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
 
+    def not_before(self, stamp_ms: int) -> None:
+        """The log's last stamp: if the wall was once far ahead, time goes on from there and does not stand still."""
+        self._start_ms += max(0, stamp_ms - self.now_ms())
+
     def now_ms(self) -> int:
         return self._start_ms + time.monotonic_ns() // 1_000_000
 
@@ -107,6 +111,7 @@ class Daemon:
         state = model.state
         state.woken.clear()
         state.ended.clear()
+        self.clock.not_before(state.stamp_ms)
         config = self.config
         about = {
             "node": config.node.id, "cluster": config.cluster.name, "primary": config.node.listen[0],

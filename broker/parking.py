@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 Key = tuple[str, ...]
+BLANKS_MAX = 1_000  # answered requests that still stand in a line or in `_deadlines`, beyond as many as still wait
 
 
 class Parked:
@@ -36,6 +37,7 @@ class Parking:
         self._by_request: dict[tuple[int, int], Parked] = {}
         self._by_session: dict[int, set[int]] = {}
         self._deadlines: list[tuple[int, int, int]] = []  # (deadline_ms, session, sequence)
+        self._blanks = 0  # how many were taken out since the lines were swept, at most
 
     def __len__(self) -> int:
         return len(self._by_request)
@@ -46,10 +48,20 @@ class Parking:
     def add(self, parked: Parked) -> None:
         """Put a request at the end of its line. One that is asked again takes the place of its former self."""
         self.remove(parked.session, parked.sequence)
+        if self._blanks > BLANKS_MAX + len(self._by_request):
+            self._sweep()
         self._lines.setdefault(parked.key, deque()).append(parked)
         self._by_request[parked.session, parked.sequence] = parked
         self._by_session.setdefault(parked.session, set()).add(parked.sequence)
         heappush(self._deadlines, (parked.deadline_ms, parked.session, parked.sequence))
+
+    def _sweep(self) -> None:
+        """Drop what was answered: else it stays until its deadline, or behind one that waits for very long."""
+        self._blanks = 0
+        lines = {key: deque(parked for parked in line if not parked.gone) for key, line in self._lines.items()}
+        self._lines = {key: line for key, line in lines.items() if line}
+        self._deadlines = [(it.deadline_ms, it.session, it.sequence) for it in self._by_request.values()]
+        heapify(self._deadlines)
 
     def remove(self, session: int, sequence: int) -> Parked | None:
         """Take a request out. It stays in its line as a blank, until the line comes to it."""
@@ -57,6 +69,7 @@ class Parking:
         if parked is None:
             return None
         parked.gone = True
+        self._blanks += 1
         sequences = self._by_session[session]
         sequences.discard(sequence)
         if not sequences:
