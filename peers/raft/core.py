@@ -19,6 +19,7 @@ from . import quorum
 from .tail import Tail, Violation
 from .words import Append, Appended, AskVote, Fetch, Members, Stale, TimeoutNow, Vote, Word
 
+APPLY_BYTES = 8 << 20  # handed over to be applied at once; the rest comes with the next call
 FETCH_BYTES = 1 << 20  # of one answer to a fetch
 FOREVER_MS = 1 << 62
 
@@ -106,6 +107,11 @@ class Raft:
         return self.role is Role.PRIMARY
 
     @property
+    def is_alone(self) -> bool:
+        """A majority of one: what it writes is committed by its own fsync."""
+        return self.members.voters == (self.node,)
+
+    @property
     def may_propose(self) -> bool:
         return self.role is Role.PRIMARY and not self.transferee
 
@@ -152,7 +158,7 @@ class Raft:
     @property
     def confirmed_round(self) -> int:
         """The latest broadcast that a majority answered: then we were primary when it was sent."""
-        if self.members.voters == (self.node,):
+        if self.is_alone:
             return FOREVER_MS
         rounds = {node: peer.round for node, peer in self.peers.items()}
         return quorum.reached(self.members.voters, {**rounds, self.node: self.round})
@@ -165,6 +171,11 @@ class Raft:
         self.transferee = to
         self._transfer_ms = now_ms + self.timing.election_ms
         self._try_transfer()
+
+    def stand(self, now_ms: int) -> None:
+        """Campaign at once: the only voter need not wait for anybody."""
+        assert self.is_alone
+        self._campaign(now_ms)
 
     def lost(self, node: int, now_ms: int) -> None:
         """The connection to a node broke. If it was the primary's, its process is probably gone: ask at once."""
@@ -231,6 +242,7 @@ class Raft:
         self.primary = 0
         self.term += 1
         self.vote = self.node
+        self._verified = 0  # it was said of the last term's primary; who wins this one may have another log
         self._request_votes(self.term, pre=False, transfer=transfer, now_ms=now_ms)
 
     def _request_votes(self, term: int, pre: bool, transfer: bool, now_ms: int) -> None:
@@ -459,11 +471,10 @@ class Raft:
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
-    def take(self, now_ms: int) -> Ready:
-        """Everything since the last call."""
+    def take(self, now_ms: int, applied: int | None = None) -> Ready:
+        """Everything since the last call. `applied`: the caller has applied up to here by itself."""
         tail = self.tail
-        alone = self.role is Role.PRIMARY and self.members.voters == (self.node,)
-        if alone:
+        if self.role is Role.PRIMARY and self.is_alone:
             # A majority of one: nothing of this turn leaves before its writes are durable, so they may count at once.
             self.tail.stable = tail.last
             self._count()
@@ -474,15 +485,22 @@ class Raft:
         hard = HardState(self.term, self.vote)
         changed = hard if hard != self._hard else None
         self._hard = hard
-        committed = tail.entries(tail.applied + 1, 8 << 20) if tail.applied < tail.commit else []
-        committed = [entry for entry in committed if entry.index <= tail.commit]
+        committed = self._committed() if applied is None else []
         if committed:
             tail.applied = committed[-1].index
+        elif applied is not None:
+            tail.applied = min(applied, tail.commit)
         tail.trim()
         early, self._early = self._early, []
         words, self._words = self._words, []
         snapshots, self._snapshots = self._snapshots, []
         return Ready(early, changed, truncate_from, entries, words, committed, snapshots)
+
+    def _committed(self) -> list[Entry]:
+        tail = self.tail
+        if tail.applied >= tail.commit:
+            return []
+        return [entry for entry in tail.entries(tail.applied + 1, APPLY_BYTES) if entry.index <= tail.commit]
 
     def _publish(self) -> None:
         if self.role is not Role.PRIMARY or not self._broadcast:
