@@ -508,6 +508,7 @@ class Raft:
             return
         self._broadcast = False
         if not self.peers:
+            self._published = self.tail.last  # who comes later fetches it
             return
         self.round += 1
         entries: tuple[Entry, ...] = ()
