@@ -445,7 +445,7 @@ class Raft:
         term = fetch.after_term
         while after > self.tail.floor and (self.tail.term_at(after) or 0) > term:
             after -= 1  # no entry of a later term can be alike
-        if after < self.tail.floor:
+        if after < self.tail.floor or (self.tail.term_at(after) or 0) > term:  # it disagrees with what is gone
             self._snapshots.append(fetch.sender)
             return
         entries = tuple(self.tail.entries(after + 1, FETCH_BYTES)) if after < self.tail.last else ()
