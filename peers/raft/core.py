@@ -75,6 +75,7 @@ class Raft:
         self.role = Role.REPLICA
         self.primary = 0  # 0: not known
         self.history: list[tuple[int, Members]] = [(tail.floor, members)]
+        self._remember(tail.entries(tail.floor + 1, FOREVER_MS))
         self.peers: dict[int, Peer] = {}
         self.round = 0
         self.transferee = 0
@@ -134,9 +135,8 @@ class Raft:
         assert self.may_propose
         entry = Entry(self.tail.last + 1, self.term, stamp_ms, session, sequence, command, payload)
         self.tail.append((entry,))
-        if type(command) is SetMembers:
-            self.history.append((entry.index, Members(command.voters, command.learners)))
-            self._meet()
+        self._remember((entry,))
+        self._meet()
         self._broadcast = True
         return entry
 
@@ -394,10 +394,14 @@ class Raft:
                 while self.history[-1][0] >= entry.index:
                     self.history.pop()
             self.tail.append(entries[at:])
-            for new in entries[at:]:
-                if type(new.command) is SetMembers:
-                    self.history.append((new.index, Members(new.command.voters, new.command.learners)))
+            self._remember(entries[at:])
             return
+
+    def _remember(self, entries: Sequence[Entry]) -> None:
+        """A change of members holds as soon as it is in the log, and until it is truncated."""
+        for entry in entries:
+            if type(entry.command) is SetMembers:
+                self.history.append((entry.index, Members(*entry.command)))
 
     def _answer(self, append: Append, match: int) -> None:
         self._words.append((append.sender, Appended(self.term, self.node, match, append.round)))
