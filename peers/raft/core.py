@@ -75,7 +75,7 @@ class Raft:
         self.role = Role.REPLICA
         self.primary = 0  # 0: not known
         self.history: list[tuple[int, Members]] = [(tail.floor, members)]
-        self._remember(tail.entries(tail.floor + 1, FOREVER_MS))
+        self._remember(tail.changes)
         self.peers: dict[int, Peer] = {}
         self.round = 0
         self.transferee = 0
@@ -91,6 +91,7 @@ class Raft:
         self._term_began = 0  # the index of the empty entry with which we began our term
         self._published = 0  # entries up to here were broadcast
         self._broadcast = False
+        self._met = False  # somebody whom we have not greeted yet
         self._words: list[tuple[int, Word]] = []
         self._early: list[Word] = []
         self._snapshots: list[int] = []
@@ -135,8 +136,9 @@ class Raft:
         assert self.may_propose
         entry = Entry(self.tail.last + 1, self.term, stamp_ms, session, sequence, command, payload)
         self.tail.append((entry,))
-        self._remember((entry,))
-        self._meet()
+        if type(command) is SetMembers:
+            self._remember((entry,))
+            self._met = True
         self._broadcast = True
         return entry
 
@@ -269,7 +271,7 @@ class Raft:
         self.primary = self.node
         self.transferee = 0
         self.peers = {}
-        self._meet(now_ms)
+        self._greet(now_ms)
         self.round += 1
         self._beat_ms = now_ms + self.timing.heartbeat_ms
         self._check_ms = now_ms + self.timing.election_ms
@@ -279,7 +281,9 @@ class Raft:
         stamp_ms = max([now_ms, *(entry.stamp_ms for entry in last)])
         self._term_began = self.propose(stamp_ms, 0, 0, Noop()).index
 
-    def _meet(self, now_ms: int = 0) -> None:
+    def _greet(self, now_ms: int) -> None:
+        """Who is new among the members has not been silent so far."""
+        self._met = False
         for node in self.members.everyone:
             if node != self.node and node not in self.peers:
                 self.peers[node] = Peer(heard_ms=now_ms)
@@ -478,6 +482,8 @@ class Raft:
     def take(self, now_ms: int, applied: int | None = None) -> Ready:
         """Everything since the last call. `applied`: the caller has applied up to here by itself."""
         tail = self.tail
+        if self._met:
+            self._greet(now_ms)
         if self.role is Role.PRIMARY and self.is_alone:
             # A majority of one: nothing of this turn leaves before its writes are durable, so they may count at once.
             self.tail.stable = tail.last
@@ -518,5 +524,10 @@ class Raft:
         entries: tuple[Entry, ...] = ()
         if self._published < self.tail.last:
             entries = tuple(self.tail.fresh[-(self.tail.last - self._published) :])
-        self._early.append(self._append(self._published, entries, fetched=False))
+        append = self._append(self._published, entries, fetched=False)
         self._published = self.tail.last
+        if self.is_alone or HardState(self.term, self.vote) != self._hard:
+            # It tells of a commit, or of a term, that is not durable yet: after a crash another one could take its place.
+            self._words += [(node, append) for node in self.peers]
+        else:
+            self._early.append(append)

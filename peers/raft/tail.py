@@ -6,7 +6,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
 from ..log import Entry
+from ..messages import SetMembers
 
+ENTRY_BYTES = 400  # of memory, beside the payload
 Source = Callable[[int, int, int], Sequence[Entry]]  # (first, last, bytes_max) -> durable entries of that stretch
 
 
@@ -27,6 +29,7 @@ class Tail:
         self.commit = floor
         self.applied = floor
         self.fresh: list[Entry] = []  # not yet handed to the disk
+        self.changes: list[Entry] = []  # of the members, among what was recalled
         self.truncated_from: int | None = None  # entries from here on have to go from the disk first
         self.source = source
         self._starts = [floor]
@@ -34,7 +37,7 @@ class Tail:
         self._recent: dict[int, Entry] = {}
         self._recent_first = floor + 1
         self._recent_bytes = 0
-        self._cache_bytes = cache_bytes
+        self.cache_bytes = cache_bytes
 
     @property
     def last_term(self) -> int:
@@ -50,6 +53,9 @@ class Tail:
         """At start: what the disk holds above the floor."""
         for entry in entries:
             self._add(entry)
+            self._forget(entry.index)
+            if type(entry.command) is SetMembers:
+                self.changes.append(entry)
         self.stable = self.last
 
     def append(self, entries: Iterable[Entry]) -> None:
@@ -66,7 +72,7 @@ class Tail:
             self._terms.append(entry.term)
         self.last = entry.index
         self._recent[entry.index] = entry
-        self._recent_bytes += len(entry.payload) + 100
+        self._recent_bytes += len(entry.payload) + ENTRY_BYTES
 
     def truncate(self, index: int) -> None:
         """Forget entries from `index` on: another primary has others there."""
@@ -75,7 +81,7 @@ class Tail:
         for gone in range(index, self.last + 1):
             entry = self._recent.pop(gone, None)
             if entry is not None:
-                self._recent_bytes -= len(entry.payload) + 100
+                self._recent_bytes -= len(entry.payload) + ENTRY_BYTES
         self._recent_first = min(self._recent_first, index)
         self.fresh = [entry for entry in self.fresh if entry.index < index]
         if index <= self.stable:
@@ -99,22 +105,28 @@ class Tail:
         if index <= self.last and index not in self._recent:
             upto = min(self.last, self._recent_first - 1)
             found = list(self.source(index, upto, bytes_max))
-            bytes_max -= sum(len(entry.payload) + 100 for entry in found)
+            bytes_max -= sum(len(entry.payload) + ENTRY_BYTES for entry in found)
             index += len(found)
         while index <= self.last and (bytes_max > 0 or not found) and (entry := self._recent.get(index)) is not None:
             found.append(entry)
-            bytes_max -= len(entry.payload) + 100
+            bytes_max -= len(entry.payload) + ENTRY_BYTES
             index += 1
         return found
 
+    def recent(self, index: int) -> Entry | None:
+        """The entry, if it is still in memory."""
+        return self._recent.get(index)
+
     def trim(self) -> None:
         """Keep memory bounded. Entries that are not durable or not applied stay: they are nowhere else."""
-        upto = min(self.stable, self.applied)
-        while self._recent_bytes > self._cache_bytes and self._recent_first <= upto:
+        self._forget(min(self.stable, self.applied))
+
+    def _forget(self, upto: int) -> None:
+        while self._recent_bytes > self.cache_bytes and self._recent_first <= upto:
             entry = self._recent.pop(self._recent_first, None)
             self._recent_first += 1
             if entry is not None:
-                self._recent_bytes -= len(entry.payload) + 100
+                self._recent_bytes -= len(entry.payload) + ENTRY_BYTES
 
     def raise_floor(self, index: int) -> None:
         """Entries up to `index` are no longer there for others."""
@@ -128,10 +140,10 @@ class Tail:
         for gone in range(self._recent_first, index + 1):
             entry = self._recent.pop(gone, None)
             if entry is not None:
-                self._recent_bytes -= len(entry.payload) + 100
+                self._recent_bytes -= len(entry.payload) + ENTRY_BYTES
         self._recent_first = max(self._recent_first, index + 1)
         self.floor = index
 
     def restart(self, index: int, term: int) -> None:
         """A snapshot took the place of everything up to `index`."""
-        self.__init__(index, term, self.source, self._cache_bytes)  # type: ignore[misc]
+        self.__init__(index, term, self.source, self.cache_bytes)  # type: ignore[misc]
