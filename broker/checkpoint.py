@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from ..peers.log import Entry, HardState
+from ..peers.raft.words import Members
 from .extents import Extent, Outcome
 from .groups import Group, Lease, Span
 from .model import Model
@@ -24,6 +25,7 @@ class Checkpoint(NamedTuple):
     """
 
     applied: int
+    consensus: bytes  # the term of entry `applied`, and the members as of then
     meta: bytes
     queues: dict[int, bytes]
     sessions: dict[int, bytes]
@@ -34,14 +36,15 @@ class Checkpoint(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """What one turn has to make durable, all of it in one transaction."""
+    """What one turn has to make durable, all of it in one transaction, in this order."""
 
+    truncate_from: int | None
     entries: list[Entry]
     hard: HardState | None
     checkpoint: Checkpoint | None
 
 
-def take(model: Model) -> Checkpoint:
+def take(model: Model, consensus: bytes) -> Checkpoint:
     """Everything that changed since the last checkpoint.
 
     Rows in memory are handed over, to be read from disk from now on: commit this before the model is asked again.
@@ -62,11 +65,23 @@ def take(model: Model) -> Checkpoint:
         queues[queue_id] = msgpack.packb(_pack_queue(queue, leases.get(queue_id, [])))
     sessions = {id: _pack_session(state.sessions[id]) for id in sorted(state.touched_sessions) if id in state.sessions}
     kept = {extent.home for _, extent in extents} | {home for _, home, _ in steps}
-    made = Checkpoint(state.applied, _pack_meta(state), queues, sessions, extents, steps, kept, state.gone)
+    made = Checkpoint(state.applied, consensus, _pack_meta(state), queues, sessions, extents, steps, kept, state.gone)
     state.gone = Gone()
     state.touched_queues = set()
     state.touched_sessions = set()
     return made
+
+
+def pack_consensus(term: int, history: list[tuple[int, Members]]) -> bytes:
+    """What consensus needs of the log below a checkpoint."""
+    packed: bytes = msgpack.packb((term, history))
+    return packed
+
+
+def unpack_consensus(raw: bytes) -> tuple[int, list[tuple[int, Members]]]:
+    """The other way."""
+    term, history = msgpack.unpackb(raw, use_list=False)
+    return term, [(index, Members(*members)) for index, members in history]
 
 
 def digest(model: Model) -> str:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from random import SystemRandom
@@ -17,14 +17,18 @@ from typing import Any
 import zmq
 
 from ..peers.errors import InvalidArgument
-from ..peers.log import CorruptEntry, Log
+from ..peers.log import CorruptEntry, Entry
+from ..peers.messages import SetMembers
+from ..peers.raft.core import Raft, Timing
+from ..peers.raft.tail import Tail
+from ..peers.raft.words import Members
 from . import checkpoint
 from .config import Config, load, reloadable
 from .desk import Limits
 from .links import Links
 from .model import Model
-from .node import Node
-from .store import CorruptRow, StartError, Store
+from .node import Node, Turn
+from .store import CorruptRow, Recovered, StartError, Store
 
 __all__ = ["StartError", "serve"]
 
@@ -83,8 +87,8 @@ class Daemon:
         started = time.monotonic()
         self.store = Store(Path(config.node.data), config.storage.map_size_bytes, config.storage.durability)
         closing.callback(self.store.close)
+        self._started_s = started
         self.node = self._recover()
-        self.recovery_ms = round((time.monotonic() - started) * 1000)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         closing.callback(context.term)
         frame_max = config.storage.max_message_bytes + FRAME_SLACK_BYTES
@@ -94,34 +98,46 @@ class Daemon:
         self._flush_ms = self.clock.now_ms()
 
     def _recover(self) -> Node:
-        """The checkpoint, then the log behind it, through the very functions that serve clients."""
+        """The checkpoint, and the log behind it, which the node takes in when it knows how far it is committed."""
+        config, store = self.config, self.store
         try:
-            found = self.store.recover()
-            model = Model(self.store)
-            checkpoint.restore(model, found.meta, found.queues, found.sessions)
-            entries, size = 0, 0
-            for entry in self.store.replay():
-                model.apply(entry)
-                entries += 1
-                size += len(entry.payload)
+            found = store.recover()
+            model = self._model(found)
+            applied = model.state.applied
+            term, history = 0, [(0, Members((config.node.id,)))]
+            if found.consensus is not None:
+                term, history = checkpoint.unpack_consensus(found.consensus)
+            tail = Tail(applied, term, store.entries, config.limits.cache_bytes)
+            tail.recall(self._noting(store.replay(), history))
+            self.clock.not_before(model.state.stamp_ms)
         except (CorruptEntry, CorruptRow) as fault:
             raise StartError(
-                f"{self.store.folder}: {fault}", "restore the data folder from a copy; nothing was changed"
+                f"{store.folder}: {fault}", "restore the data folder from a copy; nothing was changed"
             ) from fault
-        state = model.state
-        state.woken.clear()
-        state.ended.clear()
-        self.clock.not_before(state.stamp_ms)
-        config = self.config
+        now_ms = self.clock.now_ms()
+        timing = Timing()
+        raft = Raft(config.node.id, found.hard, tail, history[-1][1], timing, SystemRandom(), now_ms)
+        raft.history = history
         about = {
             "node": config.node.id, "cluster": config.cluster.name, "primary": config.node.listen[0],
-            "version": version("penstock"), "pid": os.getpid(), "data": str(self.store.folder.absolute()),
-            "durability": config.storage.durability, "started_ms": self.clock.now_ms(), "recovery_ms": 0,
+            "version": version("penstock"), "pid": os.getpid(), "data": str(store.folder.absolute()),
+            "durability": config.storage.durability, "started_ms": now_ms, "recovery_ms": 0,
         }  # fmt: skip
-        log = Log(found.hard, state.applied, state.stamp_ms)
-        node = Node(model, log, self.store, SystemRandom(), limits_of(config), about, self.clock.now_ms())
-        node.upkeep.replayed(entries, size)
-        return node
+        return Node(model, raft, store, SystemRandom(), limits_of(config), about, now_ms)
+
+    def _noting(self, entries: Iterable[Entry], history: list[tuple[int, Members]]) -> Iterator[Entry]:
+        """The same entries. Noted on the way: changes of members, and how late it is."""
+        for entry in entries:
+            if isinstance(entry.command, SetMembers):
+                history.append((entry.index, Members(*entry.command)))
+            self.clock.not_before(entry.stamp_ms)
+            yield entry
+
+    def _model(self, found: Recovered) -> Model:
+        """The model as of the last checkpoint."""
+        model = Model(self.store)
+        checkpoint.restore(model, found.meta, found.queues, found.sessions)
+        return model
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[int]:
@@ -155,22 +171,25 @@ class Daemon:
     def run(self) -> None:
         """The turn, over and over."""
         node, store, links, clock = self.node, self.store, self.links, self.clock
+        self._carry_out(node.begin(clock.now_ms()))
         self._say_started()
-        store.commit(node.begin_term(self.config.node.id, clock.now_ms()).writes)
         lost: list[bytes] = []
         while not self.stopping:
             limits = self.config.limits
             heard = links.receive(0 if lost else self._wait_ms(), limits.heard_max, limits.heard_bytes)
-            turn = node.turn(clock.now_ms(), heard, lost)
-            # An answer that leaves before it is on disk is a promise that a crash breaks.
-            store.commit(turn.writes)
-            lost = links.send(turn.messages)
+            lost = self._carry_out(node.turn(clock.now_ms(), heard, lost))
             self._between_turns()
         turn = node.close(clock.now_ms())
         store.commit(turn.writes)
         store.flush()
         links.send(turn.messages)
         logger.info("stopped applied=%d", node.desk.state.applied)
+
+    def _carry_out(self, turn: Turn) -> list[bytes]:
+        """The order of the world: durable first, then said. Returns the routes on which it could not be said."""
+        # An answer that leaves before it is on disk is a promise that a crash breaks.
+        self.store.commit(turn.writes)
+        return self.links.send(turn.messages + self.node.durable())
 
     def _wait_ms(self) -> int:
         now_ms = self.clock.now_ms()
@@ -195,7 +214,7 @@ class Daemon:
     def _say_started(self) -> None:
         config, node = self.config, self.node
         node.about["primary"] = self.links.endpoints[0]
-        node.about["recovery_ms"] = self.recovery_ms
+        node.about["recovery_ms"] = recovery_ms = round((time.monotonic() - self._started_s) * 1000)
         path = self.store.folder / "endpoint"
         fresh = path.with_suffix(".new")
         fresh.write_text("".join(f"{endpoint}\n" for endpoint in self.links.endpoints))
@@ -203,7 +222,7 @@ class Daemon:
         logger.info(
             "started node=%d data=%s listen=%s applied=%d recovery_ms=%d durability=%s",
             config.node.id, self.store.folder, ",".join(self.links.endpoints), node.desk.state.applied,
-            self.recovery_ms, config.storage.durability,
+            recovery_ms, config.storage.durability,
         )  # fmt: skip
         if config.storage.durability == "interval":
             logger.warning(

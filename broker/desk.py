@@ -8,10 +8,9 @@ from typing import Any, Protocol
 from ..peers import messages as m
 from ..peers import wire
 from ..peers.errors import PenstockError, StorageFull
-from ..peers.log import Entry, Log
+from ..peers.raft.core import Raft
 from .extents import Reader
 from .model import Model
-from .recent import Recent
 from .sessions import Answer, refusal
 
 Frames = list[bytes]
@@ -65,45 +64,41 @@ class Counters:
 class Desk:
     """Where the parts of a node work: they propose commands here, and lay down what is to be said."""
 
-    def __init__(self, model: Model, log: Log, disk: Disk, limits: Limits, now_ms: int) -> None:
+    def __init__(self, model: Model, raft: Raft, disk: Disk, limits: Limits, counters: Counters, now_ms: int) -> None:
         self.model = model
         self.state = model.state
-        self.log = log
+        self.raft = raft
         self.disk = disk
         self.limits = limits
-        self.counters = Counters()
+        self.counters = counters
         self.now_ms = now_ms
-        self.recent = Recent(limits.cache_bytes)
-        self.entries: list[Entry] = []
         self.messages: list[tuple[bytes, Frames]] = []
         self._room_bytes = 0
         self._room_ms = -ROOM_MS
 
     def begin(self, now_ms: int) -> None:
         """A new turn. Time never runs backwards, whatever the clock does."""
-        self.now_ms = max(now_ms, self.log.last_stamp_ms)
-        self.entries, self.messages = [], []
-        self.recent.trim()
+        self.now_ms = max(now_ms, self.state.stamp_ms)
+        self.messages = []
 
     def propose(self, session: int, sequence: int, command: m.Command, payload: bytes = b"") -> Answer:
-        """Into the log and, this node being the quorum, at once into the model: nothing leaves before the commit."""
-        entry = self.log.append(self.now_ms, session, sequence, command, payload)
-        self.entries.append(entry)
-        if payload:
-            self.recent.put(entry.index, payload)
-        return self.model.apply(entry)
+        """Into the log and, ahead of the majority, into the model: what is said of it stays in until they have it, too.
+
+        A primary that is deposed before that takes its model anew from what is committed.
+        """
+        return self.model.apply(self.raft.propose(self.now_ms, session, sequence, command, payload))
 
     def payload(self, index: int) -> bytes:
         """The payload of a log entry: from memory if it is a recent one, else from disk."""
-        return self.recent.get(index) or self.disk.payload(index)
+        entry = self.raft.tail.recent(index)
+        return entry.payload if entry is not None else self.disk.payload(index)
 
     def take_room(self, size: int) -> None:
         """Room for a publish of `size` bytes. Raises StorageFull."""
         size += ACK_ROOM_BYTES
         if size > self._room_bytes or self.now_ms >= self._room_ms + ROOM_MS:
-            pending = sum(
-                [len(entry.payload) + ACK_ROOM_BYTES for entry in self.entries]
-            )  # of this turn: not on disk yet
+            # Entries of this turn are not on disk yet.
+            pending = sum([len(entry.payload) + ACK_ROOM_BYTES for entry in self.raft.tail.fresh])
             self._room_bytes, self._room_ms = self.disk.room_bytes() - pending, self.now_ms
         if size > self._room_bytes:
             raise StorageFull(

@@ -60,7 +60,7 @@ class Greeter:
         if token is None:
             secret = f"{self.random.getrandbits(64):016x}"
             desk.propose(0, 0, m.OpenSession(secret, client, max(0, sequence)))
-            session = desk.state.sessions[desk.log.last_index]
+            session = desk.state.sessions[desk.state.applied]
         else:
             session = self._resume(token)
             if sequence > 0 and session.recall(sequence) is None:

@@ -2,105 +2,254 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
 from ..peers import messages as m
 from ..peers import wire
-from ..peers.errors import PenstockError, ProtocolError, shown
-from ..peers.log import HardState, Log
+from ..peers.errors import NoQuorum, NotPrimary, PenstockError, ProtocolError, shown
+from ..peers.raft.core import APPLY_BYTES, Raft
+from ..peers.raft.words import Word
 from . import checkpoint, reads
 from . import requests as ask
-from .desk import Desk, Disk, Frames, Limits
+from .desk import Counters, Desk, Disk, Frames, Limits
 from .greeting import Greeter
 from .model import Model
+from .outbox import Message, Outbox
+from .pace import Pace
 from .sessions import Answer, Session
 from .upkeep import Upkeep
 from .waiting import Waiting
 
 OPS = sorted([*ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "ping", "bye", "status"])
+WAIT_MAX_MS = 60_000
+UNCOMMITTED_MAX = 4_000  # entries; then clients are not heard until the majority has caught up
 Make = Callable[[ask.Args, bytes | None, ask.Bounds], ask.Proposal]
 
 
 class Turn(NamedTuple):
-    """First all of `writes` becomes durable, then `messages` leave: (route, frames)."""
+    """In this order: `early` may leave at once, `writes` becomes durable, then `words` and `messages` leave."""
 
+    early: list[Word]  # to all nodes, by broadcast
     writes: checkpoint.Writes
-    messages: list[tuple[bytes, Frames]]
+    words: list[tuple[int, Word]]  # to one node each
+    messages: list[Message]  # to clients: (route, frames)
+    snapshots: list[int]  # nodes that lack what is no longer in the log
+    deposed: bool  # the model ran ahead of the log: `reset` it from disk after the writes
 
 
 class Node:
-    """A cluster of one: the primary of its own log. `about` is what hello and status tell of it."""
+    """A part of the cluster, or all of it. `about` is what hello and status tell; `clients`: where each node is found.
+
+    The primary applies its proposals at once and keeps what it says of them in the outbox until a majority holds them.
+    A replica applies what is committed, and sends clients to the primary.
+    """
 
     def __init__(
-        self, model: Model, log: Log, disk: Disk, random: Random, limits: Limits, about: dict[str, Any], now_ms: int
+        self,
+        model: Model,
+        raft: Raft,
+        disk: Disk,
+        random: Random,
+        limits: Limits,
+        about: dict[str, Any],
+        now_ms: int,
+        clients: Mapping[int, str] | None = None,
     ) -> None:
         self.about = about
-        self.desk = Desk(model, log, disk, limits, now_ms)
-        self.upkeep = Upkeep(model.state, now_ms)
-        self.greeter = Greeter(self.desk, self.upkeep, random, about)
+        self.raft = raft
+        self.random = random
+        self.clients = clients or {}
+        self.counters = Counters()
+        self.pace = Pace(now_ms)
+        self.outbox = Outbox()
+        self._office = 0  # the term in which the model is a primary's; 0: it is a replica's
+        self._settling = False  # a checkpoint is due, and waits until everything that was proposed is committed
+        self._furnish(model, disk, limits, now_ms)
+
+    def _furnish(self, model: Model, disk: Disk, limits: Limits, now_ms: int) -> None:
         self.bounds = _bounds(limits)
+        self.desk = Desk(model, self.raft, disk, limits, self.counters, now_ms)
+        self.upkeep = Upkeep(model.state, now_ms)
+        self.greeter = Greeter(self.desk, self.upkeep, self.random, self.about)
         self.waiting = Waiting(self.desk, self.bounds)
-        self.counters = self.desk.counters
+
+    def reset(self, model: Model, now_ms: int) -> None:
+        """Begin anew with a model of what is committed; the log goes on."""
+        self.raft.tail.applied = model.state.applied
+        self._furnish(model, self.desk.disk, self.desk.limits, now_ms)
 
     def change_limits(self, limits: Limits) -> None:
         """From the next turn on."""
         self.desk.limits = limits
-        self.desk.recent.size_max = limits.cache_bytes
+        self.raft.tail.cache_bytes = limits.cache_bytes
         self.bounds = self.waiting.bounds = _bounds(limits)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether clients are better not heard for now: too much waits for the majority."""
+        return self._settling or self.raft.tail.last - self.raft.tail.commit > UNCOMMITTED_MAX
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 
-    def begin_term(self, node: int, now_ms: int) -> Turn:
-        """The first turn: win the election among one, and begin the term with an empty entry."""
-        self.desk.begin(now_ms)
-        hard = self.desk.log.campaign(node)
-        self.desk.propose(0, 0, m.Noop())
-        return self._end_turn(hard)
+    def begin(self, now_ms: int) -> Turn:
+        """The first turn. A cluster of one need not wait for an election."""
+        if self.raft.is_alone:
+            self.raft.stand(now_ms)
+        return self.turn(now_ms, ())
 
-    def turn(self, now_ms: int, heard: Sequence[tuple[bytes, Frames]], lost: Sequence[bytes] = ()) -> Turn:
+    def turn(
+        self,
+        now_ms: int,
+        heard: Sequence[Message],
+        lost: Sequence[bytes] = (),
+        words: Sequence[Word] = (),
+        broken: Sequence[int] = (),
+    ) -> Turn:
         """Carry out everything heard. Nothing it says may leave before its writes are durable.
 
-        `lost`: routes on which something of the last turn could not be said.
+        `lost`: routes on which something of the last turn could not be said. `words`: what other nodes say. `broken`:
+        nodes to which the connection broke.
         """
+        self.counters.turns += 1
+        self.counters.heard += len(heard)
+        for word in words:
+            self.raft.step(word, now_ms)
+        for node in broken:
+            self.raft.lost(node, now_ms)
+        self.raft.tick(now_ms)
+        self.desk.begin(now_ms)
+        if self._office and (self._office != self.raft.term or not self.raft.is_primary):
+            return self._step_down(now_ms, heard)
+        if self.raft.is_primary:
+            self._preside(now_ms, heard, lost)
+        else:
+            for route, frames in heard:
+                self._turn_away(route, frames)
+        return self._end_turn(now_ms)
+
+    def _preside(self, now_ms: int, heard: Sequence[Message], lost: Sequence[bytes]) -> None:
+        if not self._office:
+            self._take_office(now_ms)
         desk = self.desk
-        desk.begin(now_ms)
         if lost:
             self.waiting.take_back(lost)
         self.waiting.begin()
-        self.counters.turns += 1
-        self.counters.heard += len(heard)
         for route, frames in heard:
             self._hear(route, frames)
-        for command in self.upkeep.due(desk.now_ms, desk.limits.session_timeout_ms):
-            desk.propose(0, 0, command)
-            if isinstance(command, m.EndSession):
-                self._end_session(command.session)
+        if self.raft.is_settled and not self._settling:  # before, nobody knows what is committed: no lease may end
+            for command in self.upkeep.due(desk.now_ms, desk.limits.session_timeout_ms):
+                desk.propose(0, 0, command)
+                if isinstance(command, m.EndSession):
+                    self._end_session(command.session)
         self.waiting.wake()
         self.waiting.time_out()
-        return self._end_turn()
+        self.upkeep.take_timers()
+        if desk.messages and not self.raft.is_alone:
+            self.raft.ask_round()  # what is read must be the word of the primary of now
+
+    def _take_office(self, now_ms: int) -> None:
+        """Newly elected: the model takes in the whole log. All of it will be committed with our first entry."""
+        state, tail = self.desk.state, self.raft.tail
+        while state.applied < tail.last:
+            for entry in tail.entries(state.applied + 1, APPLY_BYTES):
+                self.desk.model.apply(entry)
+        self._forget_effects()
+        self._furnish(self.desk.model, self.desk.disk, self.desk.limits, now_ms)
+        self.desk.begin(now_ms)
+        self._office = self.raft.term
+
+    def _step_down(self, now_ms: int, heard: Sequence[Message]) -> Turn:
+        """Deposed. What was said and not sent may never become true: those who wait for it ask the next primary."""
+        self._office, self._settling = 0, False
+        unsent = [(route, wire.parse_reply(frames).sequence) for route, frames in self.outbox.discard()]
+        for route, sequence in unsent + self.waiting.drain():
+            self.desk.refuse(route, sequence, self._elsewhere())
+        for route, frames in heard:
+            self._turn_away(route, frames)
+        return self._end_turn(now_ms, deposed=True)
 
     def wait_ms(self, now_ms: int) -> int:
         """How long the node may sleep if nothing is heard."""
-        due_ms = self.upkeep.next_due_ms()
-        deadline_ms = self.waiting.next_deadline_ms()
-        return max(0, (due_ms if deadline_ms is None else min(due_ms, deadline_ms)) - now_ms)
+        due_ms = self.raft.next_ms()
+        if self._office:
+            due_ms = min(due_ms, self.upkeep.next_due_ms())
+            deadline_ms = self.waiting.next_deadline_ms()
+            if deadline_ms is not None:
+                due_ms = min(due_ms, deadline_ms)
+        return max(0, min(due_ms - now_ms, WAIT_MAX_MS))
+
+    def durable(self) -> list[Message]:
+        """The writes of the last turn are on disk. Returns what that sets free to be sent to clients."""
+        if self.raft.is_alone or not self._office:
+            return []
+        self.raft.stable(self.raft.tail.last)
+        return self.outbox.release(self.raft.tail.commit, self.raft.confirmed_round)
 
     def close(self, now_ms: int) -> Turn:
         """The last turn: parked requests are answered, and the model goes to disk, so that the next start is quick."""
         self.desk.begin(now_ms)
         self.waiting.close()
-        return self._end_turn(last=True)
+        return self._end_turn(now_ms, last=True)
 
-    def _end_turn(self, hard: HardState | None = None, last: bool = False) -> Turn:
-        desk, limits = self.desk, self.desk.limits
-        self.upkeep.note(desk.entries)
+    def _end_turn(self, now_ms: int, deposed: bool = False, last: bool = False) -> Turn:
+        desk, limits, raft, state = self.desk, self.desk.limits, self.raft, self.desk.state
+        ready = raft.take(now_ms, state.applied if self._office else None)
+        if not deposed:
+            for entry in ready.committed:
+                if entry.index > state.applied:
+                    desk.model.apply(entry)
+            if not self._office:
+                self._forget_effects()
+        self.pace.note(ready.entries, now_ms)
         taken = None
-        if self.upkeep.checkpoint_due(desk.now_ms, limits.checkpoint_entries, limits.checkpoint_bytes, last):
+        wanted = last or self.pace.is_due(now_ms, limits.checkpoint_entries, limits.checkpoint_bytes)
+        settled = state.applied <= raft.tail.commit
+        self._settling = bool(wanted and not settled and self._office)
+        if wanted and settled and not deposed:
             # The very last thing of a turn: from here on the model reads from disk what this writes.
-            taken = checkpoint.take(desk.model)
-        return Turn(checkpoint.Writes(desk.entries, hard, taken), desk.messages)
+            taken = checkpoint.take(desk.model, self._consensus())
+            raft.tail.raise_floor(taken.applied)
+            self.pace.done()
+        messages = desk.messages
+        if self._office:
+            self.outbox.put(raft.tail.last, raft.round, messages)
+            messages = self.outbox.release(raft.tail.commit, raft.confirmed_round)
+        writes = checkpoint.Writes(ready.truncate_from, ready.entries, ready.hard, taken)
+        return Turn(ready.early, writes, ready.words, messages, ready.snapshots, deposed)
+
+    def _consensus(self) -> bytes:
+        """Of the log up to `applied`, which is about to go."""
+        applied, raft = self.desk.state.applied, self.raft
+        term = raft.tail.term_at(applied)
+        assert term is not None, applied
+        upto = [at for at in raft.history if at[0] <= applied]
+        return checkpoint.pack_consensus(term, upto[-1:])
+
+    def _forget_effects(self) -> None:
+        state = self.desk.state
+        state.woken.clear()
+        state.ended.clear()
+        state.timers.clear()
+
+    # -- what clients say when we are not the primary -----------------------------------------------------------------
+
+    def _turn_away(self, route: bytes, frames: Frames) -> None:
+        try:
+            sequence = wire.parse_request(frames).sequence
+        except ProtocolError as fault:
+            self.desk.refuse(route, 0, fault)
+            return
+        self.desk.refuse(route, sequence, self._elsewhere())
+
+    def _elsewhere(self) -> PenstockError:
+        primary = self.raft.primary
+        if primary and primary != self.raft.node:
+            return NotPrimary(f"node {self.raft.node} is a replica", "ask the primary", self.clients.get(primary))
+        return NoQuorum(
+            "no primary is known: fewer than a majority of nodes are alive, or they are electing one", "try again"
+        )
 
     # -- what clients say ---------------------------------------------------------------------------------------------
 
@@ -182,7 +331,7 @@ class Node:
         desk, state = self.desk, self.desk.state
         kinds = [queue.kind for queue in state.queues.values()]
         return {
-            **self.about, "storage": desk.disk.usage(), "role": "primary", "term": desk.log.hard.term,
+            **self.about, "storage": desk.disk.usage(), "role": self.raft.role.value, "term": self.raft.term,
             "applied": state.applied, "now_ms": desk.now_ms, "uptime_ms": desk.now_ms - self.about["started_ms"],
             "sessions": len(state.sessions), "queues": kinds.count("queue"), "topics": kinds.count("topic"),
             "parked": len(self.waiting), "counters": dict(vars(self.counters)),

@@ -41,6 +41,7 @@ class Recovered(NamedTuple):
     """What the disk knew at start."""
 
     hard: HardState
+    consensus: bytes | None
     meta: bytes | None
     queues: list[bytes]
     sessions: list[bytes]
@@ -90,6 +91,7 @@ class Store:
     def recover(self) -> Recovered:
         """Hard state and the rows of the last checkpoint. The log behind it is read with `replay`."""
         hard = HardState(0, 0)
+        consensus: bytes | None = None
         meta: bytes | None = None
         queues: list[bytes] = []
         sessions: list[bytes] = []
@@ -102,12 +104,14 @@ class Store:
                     hard = HardState(*msgpack.unpackb(value))
                 elif key == b"meta":
                     meta = value
+                elif key == b"consensus":
+                    consensus = value
                 elif key.startswith(b"q"):
                     queues.append(value)
                 else:
                     sessions.append(value)
         self._applied = self._floor = msgpack.unpackb(meta)["applied"] if meta is not None else 0
-        return Recovered(hard, meta, queues, sessions)
+        return Recovered(hard, consensus, meta, queues, sessions)
 
     def replay(self) -> Iterator[Entry]:
         """The entries behind the last checkpoint. Raises CorruptEntry for one that is damaged or missing."""
@@ -128,10 +132,12 @@ class Store:
     def commit(self, writes: Writes) -> None:
         """Make a turn durable, in one transaction. Any error stops the node: what the disk then holds is unknown."""
         self._end_read()
-        if not writes.entries and writes.hard is None and writes.checkpoint is None:
+        if not writes.entries and not any(writes[2:]) and writes.truncate_from is None:
             return
         txn = self._write or self._env.begin(write=True)
         try:
+            if writes.truncate_from is not None:
+                self._truncate(txn, writes.truncate_from)
             for entry in writes.entries:
                 txn.put(_INDEX.pack(entry.index), encode(entry), db=self._log, append=True)
             if writes.hard is not None:
@@ -161,6 +167,12 @@ class Store:
             txn.commit()
             self.commits += 1
 
+    def _truncate(self, txn: Any, index: int) -> None:
+        """Entries from `index` on were never committed, and another primary has others there."""
+        cursor = txn.cursor(self._log)
+        while cursor.set_range(_INDEX.pack(index)):
+            cursor.delete()
+
     def _write_checkpoint(self, txn: Any, made: Checkpoint) -> None:
         for queue_id, extent in made.extents:
             _put(txn, self._extents, _row_key(queue_id, extent.first), msgpack.packb(extent))
@@ -174,6 +186,7 @@ class Store:
         for session_id, packed in made.sessions.items():
             _put(txn, self._state, b"s" + _INDEX.pack(session_id), packed)
         _put(txn, self._state, b"meta", made.meta)
+        _put(txn, self._state, b"consensus", made.consensus)
         for queue_id, first in made.gone.extents:
             txn.delete(_row_key(queue_id, first), db=self._extents)
         for queue_id, home, firsts in made.gone.steps:
@@ -205,6 +218,19 @@ class Store:
         if self._read is not None:
             self._read.abort()
             self._read = None
+
+    def entries(self, first: int, last: int, bytes_max: int) -> list[Entry]:
+        """Log entries from `first` up to `last`, at least one, about `bytes_max` bytes of them. Raises CorruptEntry."""
+        found: list[Entry] = []
+        for index in range(first, last + 1):
+            raw = self._txn().get(_INDEX.pack(index), db=self._log)
+            if raw is None:
+                raise CorruptEntry(index, "it is missing")
+            found.append(decode(index, raw))
+            bytes_max -= len(raw)
+            if bytes_max <= 0:
+                break
+        return found
 
     def payload(self, index: int) -> bytes:
         """The payload of a log entry. Raises CorruptEntry."""

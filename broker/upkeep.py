@@ -1,4 +1,4 @@
-"""What falls due: ends of leases and sessions, messages and outcomes past their time, sweeping, checkpoints."""
+"""What falls due: ends of leases and sessions, messages and outcomes past their time, sweeping."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from ..peers import messages as m
-from ..peers.log import Entry
 from ..peers.messages import Command
 from .queues import TOPIC, Queue
 from .state import FORGET_MAX, State, Timer
 
 LOOK_MS = 1_000  # how often sessions are looked over
 AGE_LOOK_MS = 5_000  # how often retention and result times are looked over
-IDLE_CHECKPOINT_MS = 5_000  # a log that stands still for this long is checkpointed, so that a restart is quick
 TIMERS_MAX = 10_000  # then those of leases that ended are thrown out
 TRIM_MAX = 1_000  # extents looked at by one trim
 PAUSE_MS = 3_000  # turns are never this far apart, unless the process was stopped or its disk hung
@@ -32,9 +30,6 @@ class Upkeep:
         self._timers_max = max(TIMERS_MAX, 2 * len(self._timers))
         self._look_ms = now_ms + LOOK_MS
         self._age_look_ms = now_ms + AGE_LOOK_MS
-        self._entries = 0  # since the last checkpoint
-        self._bytes = 0
-        self._last_entry_ms = now_ms
         self._last_due_ms = now_ms
         self._grace_ms = now_ms  # until then nobody is late
         self._behind = False  # more is past its time than one turn dropped
@@ -127,25 +122,7 @@ class Upkeep:
             yield m.Trim(queue.name, before)
         self._behind |= extents == TRIM_MAX
 
-    # -- checkpoints --------------------------------------------------------------------------------------------------
-
-    def note(self, entries: list[Entry]) -> None:
-        """Count what a turn logged, and take up its timers."""
-        if entries:
-            self._entries += len(entries)
-            self._bytes += sum([len(entry.payload) for entry in entries])
-            self._last_entry_ms = entries[-1].stamp_ms
+    def take_timers(self) -> None:
+        """Take up what the last commands set."""
         if self.state.timers:
             self._take_timers()
-
-    def replayed(self, entries: int, size: int) -> None:
-        """What a start replayed counts as logged since the last checkpoint."""
-        self._entries += entries
-        self._bytes += size
-
-    def checkpoint_due(self, now_ms: int, entries_max: int, bytes_max: int, last: bool) -> bool:
-        idle = now_ms - self._last_entry_ms >= IDLE_CHECKPOINT_MS
-        due = self._entries >= entries_max or self._bytes >= bytes_max or (self._entries > 0 and (idle or last))
-        if due:
-            self._entries = self._bytes = 0
-        return due

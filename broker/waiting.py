@@ -162,6 +162,10 @@ class Waiting:
         for parked in self._pulls.drain() + self._reads.drain():
             self._answer_nothing(parked)
 
+    def drain(self) -> list[tuple[bytes, int]]:
+        """Take out everyone: (route, sequence)."""
+        return [(parked.route, parked.sequence) for parked in self._pulls.drain() + self._reads.drain()]
+
     def _answer_nothing(self, parked: Parked) -> None:
         desk = self.desk
         if parked.op == "pull":

@@ -1,10 +1,10 @@
-"""The replicated log: entries with a checksum, hard state, and where the log of a lone voter stands."""
+"""The replicated log: entries with a checksum, and hard state."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgpack
 
@@ -65,27 +65,3 @@ def decode(index: int, raw: bytes) -> Entry:
     if kind is None:
         raise CorruptEntry(index, f"command {code} is unknown: was it written by a newer version?")
     return Entry(index, term, stamp_ms, session, sequence, kind(*fields), raw[end:])
-
-
-class Log:
-    """The end of the log, as the primary of a cluster of one keeps it: what it appends is committed by its own fsync.
-
-    Nothing that the node says leaves before that fsync, so within a turn the entries may be applied as they are made.
-    """
-
-    def __init__(self, hard: HardState, last_index: int, last_stamp_ms: int) -> None:
-        self.hard = hard
-        self.last_index = last_index
-        self.last_stamp_ms = last_stamp_ms
-
-    def campaign(self, node: int) -> HardState:
-        """Win the election among one: a new term and our own vote. Its first entry has to be an empty one."""
-        self.hard = HardState(self.hard.term + 1, node)
-        return self.hard
-
-    def append(self, now_ms: int, session: int, sequence: int, command: Any, payload: bytes) -> Entry:
-        """The next entry. Its stamp never runs backwards, whatever the clock does."""
-        self.last_index += 1
-        if now_ms > self.last_stamp_ms:
-            self.last_stamp_ms = now_ms
-        return Entry(self.last_index, self.hard.term, self.last_stamp_ms, session, sequence, command, payload)

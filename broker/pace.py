@@ -1,0 +1,35 @@
+"""When a checkpoint is due. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..peers.log import Entry
+
+IDLE_MS = 5_000  # a log that stands still for this long is checkpointed, so that a restart is quick
+
+
+class Pace:
+    """What was logged since the last checkpoint."""
+
+    def __init__(self, now_ms: int) -> None:
+        self._entries = 0
+        self._bytes = 0
+        self._last_ms = now_ms
+
+    def note(self, entries: Sequence[Entry], now_ms: int) -> None:
+        """These were logged."""
+        if entries:
+            self._entries += len(entries)
+            self._bytes += sum([len(entry.payload) for entry in entries])
+            self._last_ms = now_ms
+
+    def is_due(self, now_ms: int, entries_max: int, bytes_max: int) -> bool:
+        """Whether the log has grown enough, or rests."""
+        if not self._entries:
+            return False
+        return self._entries >= entries_max or self._bytes >= bytes_max or now_ms - self._last_ms >= IDLE_MS
+
+    def done(self) -> None:
+        """A checkpoint was made."""
+        self._entries = self._bytes = 0
