@@ -18,14 +18,23 @@ from .sessions import Answer, Session
 from .state import Gone, State
 
 
+class Consensus(NamedTuple):
+    """What must be known of the log below its floor: the term of the entry there, and the members, from there on."""
+
+    floor: int
+    term: int
+    history: list[tuple[int, Members]]
+
+
 class Checkpoint(NamedTuple):
     """What goes to disk in the transaction that moves `applied` on: rows to write, and rows and entries to delete.
 
-    Log entries from the last checkpoint up to `applied` go too, unless they are in `kept`: something in them lives.
+    `kept`: log entries since the last checkpoint in which something lives; they outlive the floor.
     """
 
     applied: int
-    consensus: bytes  # the term of entry `applied`, and the members as of then
+    floor: int  # log entries up to here go; those behind it stay for nodes that lag
+    consensus: bytes
     meta: bytes
     queues: dict[int, bytes]
     sessions: dict[int, bytes]
@@ -44,7 +53,7 @@ class Writes(NamedTuple):
     checkpoint: Checkpoint | None
 
 
-def take(model: Model, consensus: bytes) -> Checkpoint:
+def take(model: Model, consensus: Consensus) -> Checkpoint:
     """Everything that changed since the last checkpoint.
 
     Rows in memory are handed over, to be read from disk from now on: commit this before the model is asked again.
@@ -65,23 +74,20 @@ def take(model: Model, consensus: bytes) -> Checkpoint:
         queues[queue_id] = msgpack.packb(_pack_queue(queue, leases.get(queue_id, [])))
     sessions = {id: _pack_session(state.sessions[id]) for id in sorted(state.touched_sessions) if id in state.sessions}
     kept = {extent.home for _, extent in extents} | {home for _, home, _ in steps}
-    made = Checkpoint(state.applied, consensus, _pack_meta(state), queues, sessions, extents, steps, kept, state.gone)
+    packed = msgpack.packb(consensus)
+    made = Checkpoint(
+        state.applied, consensus.floor, packed, _pack_meta(state), queues, sessions, extents, steps, kept, state.gone
+    )
     state.gone = Gone()
     state.touched_queues = set()
     state.touched_sessions = set()
     return made
 
 
-def pack_consensus(term: int, history: list[tuple[int, Members]]) -> bytes:
-    """What consensus needs of the log below a checkpoint."""
-    packed: bytes = msgpack.packb((term, history))
-    return packed
-
-
-def unpack_consensus(raw: bytes) -> tuple[int, list[tuple[int, Members]]]:
-    """The other way."""
-    term, history = msgpack.unpackb(raw, use_list=False)
-    return term, [(index, Members(*members)) for index, members in history]
+def unpack_consensus(raw: bytes) -> Consensus:
+    """What a checkpoint says of the log below its floor."""
+    floor, term, history = msgpack.unpackb(raw, use_list=False)
+    return Consensus(floor, term, [(index, Members(*members)) for index, members in history])
 
 
 def digest(model: Model) -> str:

@@ -103,12 +103,12 @@ class Daemon:
         try:
             found = store.recover()
             model = self._model(found)
-            applied = model.state.applied
-            term, history = 0, [(0, Members((config.node.id,)))]
+            known = checkpoint.Consensus(0, 0, [(0, Members((config.node.id,)))])
             if found.consensus is not None:
-                term, history = checkpoint.unpack_consensus(found.consensus)
-            tail = Tail(applied, term, store.entries, config.limits.cache_bytes)
-            tail.recall(self._noting(store.replay(), history))
+                known = checkpoint.unpack_consensus(found.consensus)
+            tail = Tail(known.floor, known.term, store.entries, config.limits.cache_bytes)
+            tail.recall(self._noting(store.replay(), known.history))
+            tail.commit = tail.applied = model.state.applied
             self.clock.not_before(model.state.stamp_ms)
         except (CorruptEntry, CorruptRow) as fault:
             raise StartError(
@@ -116,8 +116,8 @@ class Daemon:
             ) from fault
         now_ms = self.clock.now_ms()
         timing = Timing()
-        raft = Raft(config.node.id, found.hard, tail, history[-1][1], timing, SystemRandom(), now_ms)
-        raft.history = history
+        raft = Raft(config.node.id, found.hard, tail, known.history[-1][1], timing, SystemRandom(), now_ms)
+        raft.history = known.history
         about = {
             "node": config.node.id, "cluster": config.cluster.name, "primary": config.node.listen[0],
             "version": version("penstock"), "pid": os.getpid(), "data": str(store.folder.absolute()),
@@ -128,7 +128,7 @@ class Daemon:
     def _noting(self, entries: Iterable[Entry], history: list[tuple[int, Members]]) -> Iterator[Entry]:
         """The same entries. Noted on the way: changes of members, and how late it is."""
         for entry in entries:
-            if isinstance(entry.command, SetMembers):
+            if isinstance(entry.command, SetMembers) and entry.index > history[-1][0]:
                 history.append((entry.index, Members(*entry.command)))
             self.clock.not_before(entry.stamp_ms)
             yield entry

@@ -62,7 +62,7 @@ class Node:
         self.random = random
         self.clients = clients or {}
         self.counters = Counters()
-        self.pace = Pace(now_ms)
+        self.pace = Pace(raft.tail.floor, now_ms)
         self.outbox = Outbox()
         self._office = 0  # the term in which the model is a primary's; 0: it is a replica's
         self._settling = False  # a checkpoint is due, and waits until everything that was proposed is committed
@@ -210,7 +210,6 @@ class Node:
         if wanted and settled and not deposed:
             # The very last thing of a turn: from here on the model reads from disk what this writes.
             taken = checkpoint.take(desk.model, self._consensus())
-            raft.tail.raise_floor(taken.applied)
             self.pace.done()
         messages = desk.messages
         if self._office:
@@ -219,13 +218,15 @@ class Node:
         writes = checkpoint.Writes(ready.truncate_from, ready.entries, ready.hard, taken)
         return Turn(ready.early, writes, ready.words, messages, ready.snapshots, deposed)
 
-    def _consensus(self) -> bytes:
-        """Of the log up to `applied`, which is about to go."""
-        applied, raft = self.desk.state.applied, self.raft
-        term = raft.tail.term_at(applied)
-        assert term is not None, applied
-        upto = [at for at in raft.history if at[0] <= applied]
-        return checkpoint.pack_consensus(term, upto[-1:])
+    def _consensus(self) -> checkpoint.Consensus:
+        """What stays known of the log up to the new floor, which is about to go."""
+        floor = self.desk.state.applied if self.raft.is_alone else self.pace.floor(self.desk.state.applied)
+        self.raft.tail.raise_floor(floor)
+        term = self.raft.tail.term_at(floor)
+        assert term is not None, floor
+        upto = [at for at in self.raft.history if at[0] <= floor]
+        above = [at for at in self.raft.history if floor < at[0] <= self.desk.state.applied]
+        return checkpoint.Consensus(floor, term, upto[-1:] + above)
 
     def _forget_effects(self) -> None:
         state = self.desk.state

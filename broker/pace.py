@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from ..peers.log import Entry
 
+RETAIN_BYTES = 64 << 20
+RETAIN_ENTRIES = 50_000
 IDLE_MS = 5_000  # a log that stands still for this long is checkpointed, so that a restart is quick
 
 
 class Pace:
     """What was logged since the last checkpoint."""
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, floor: int, now_ms: int) -> None:
+        self._made = deque([(floor, 0)])  # checkpoints the log is kept from: (applied, bytes logged up to there)
         self._entries = 0
         self._bytes = 0
         self._last_ms = now_ms
@@ -29,6 +33,15 @@ class Pace:
         if not self._entries:
             return False
         return self._entries >= entries_max or self._bytes >= bytes_max or now_ms - self._last_ms >= IDLE_MS
+
+    def floor(self, applied: int) -> int:
+        """How far the log is cut by a checkpoint at `applied`: what is behind that serves nodes that lag a little."""
+        self._made.append((applied, self._bytes))
+        behind = sum(size for _, size in self._made) - self._made[0][1]
+        while len(self._made) > 1 and (behind > RETAIN_BYTES or applied - self._made[0][0] > RETAIN_ENTRIES):
+            self._made.popleft()
+            behind -= self._made[0][1]
+        return self._made[0][0]
 
     def done(self) -> None:
         """A checkpoint was made."""

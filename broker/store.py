@@ -15,7 +15,7 @@ import msgpack
 
 from ..peers.errors import PenstockError
 from ..peers.log import CorruptEntry, Entry, HardState, decode, encode
-from .checkpoint import Checkpoint, Writes
+from .checkpoint import Checkpoint, Writes, unpack_consensus
 from .extents import Extent, Outcome
 
 FORMAT = 1  # of the rows on disk; another number is refused at start
@@ -66,7 +66,8 @@ class Store:
         self._outcomes = self._env.open_db(b"outcomes")
         self._steps = self._env.open_db(b"steps")
         self._state = self._env.open_db(b"state")
-        self._dbs = (self._log, self._extents, self._outcomes, self._steps, self._state)
+        self._pins = self._env.open_db(b"pins")
+        self._dbs = (self._log, self._extents, self._outcomes, self._steps, self._state, self._pins)
         self._page_bytes = int(self._env.stat()["psize"])
         self._read: Any = None
         self._write: Any = None  # only with durability "interval": open from one fsync to the next
@@ -110,14 +111,15 @@ class Store:
                     queues.append(value)
                 else:
                     sessions.append(value)
-        self._applied = self._floor = msgpack.unpackb(meta)["applied"] if meta is not None else 0
+        self._applied = msgpack.unpackb(meta)["applied"] if meta is not None else 0
+        self._floor = unpack_consensus(consensus).floor if consensus is not None else 0
         return Recovered(hard, consensus, meta, queues, sessions)
 
     def replay(self) -> Iterator[Entry]:
-        """The entries behind the last checkpoint. Raises CorruptEntry for one that is damaged or missing."""
+        """The entries above the floor. Raises CorruptEntry for one that is damaged or missing."""
         with self._env.begin() as txn:
             cursor = txn.cursor(self._log)
-            expected = self._applied + 1
+            expected = self._floor + 1
             if not cursor.set_range(_INDEX.pack(expected)):
                 return
             for key, raw in cursor:
@@ -197,12 +199,23 @@ class Store:
             txn.delete(b"q" + _INDEX.pack(queue_id), db=self._state)
         for session_id in made.gone.sessions:
             txn.delete(b"s" + _INDEX.pack(session_id), db=self._state)
-        for index in sorted(home for home in made.gone.homes if home <= self._floor):
-            txn.delete(_INDEX.pack(index), db=self._log)
-        for index in range(self._floor + 1, made.applied + 1):
-            if index not in made.kept:
+        self._delete_entries(txn, made)
+        self._floor, self._applied = made.floor, made.applied
+
+    def _delete_entries(self, txn: Any, made: Checkpoint) -> None:
+        """Entries up to the new floor go, but for those in which something lives; a pin says so of the ones above it."""
+        for index in sorted(made.kept):
+            if index > made.floor:
+                txn.put(_INDEX.pack(index), b"", db=self._pins)
+        for index in sorted(made.gone.homes):
+            if index <= self._floor:
                 txn.delete(_INDEX.pack(index), db=self._log)
-        self._floor = self._applied = made.applied
+            else:
+                txn.delete(_INDEX.pack(index), db=self._pins)
+        for index in range(self._floor + 1, made.floor + 1):
+            key = _INDEX.pack(index)
+            if index not in made.kept and not txn.delete(key, db=self._pins):
+                txn.delete(key, db=self._log)
 
     # -- reading: rows as of the last commit; the read transaction ends with the turn --------------------------------
 

@@ -25,6 +25,8 @@ class MemoryDisk:
         self.extents: dict[tuple[int, int], bytes] = {}
         self.outcomes: dict[tuple[int, int], tuple[int, int, int]] = {}
         self.steps: dict[tuple[int, int], bytes] = {}
+        self.consensus: bytes | None = None
+        self.pins: set[int] = set()
         self.floor = 0
 
     def copy(self) -> MemoryDisk:
@@ -33,6 +35,9 @@ class MemoryDisk:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def commit(self, writes: Writes) -> None:
+        if writes.truncate_from is not None:
+            for index in [index for index in self.log if index >= writes.truncate_from]:
+                del self.log[index]
         for entry in writes.entries:
             assert entry.index not in self.log, "an entry is written once"
             self.log[entry.index] = encode(entry)
@@ -61,13 +66,17 @@ class MemoryDisk:
             self.queues.pop(queue_id, None)
         for session_id in made.gone.sessions:
             self.sessions.pop(session_id, None)
+        self.consensus = made.consensus
+        self.pins |= {index for index in made.kept if index > made.floor}
         for index in made.gone.homes:
+            self.pins.discard(index)
             if index <= self.floor:
                 self.log.pop(index, None)
-        for index in range(self.floor + 1, made.applied + 1):
-            if index not in made.kept:
+        for index in range(self.floor + 1, made.floor + 1):
+            if index not in made.kept and index not in self.pins:
                 self.log.pop(index, None)
-        self.floor = made.applied
+            self.pins.discard(index)
+        self.floor = made.floor
 
     # -- what a start reads -------------------------------------------------------------------------------------------
 
@@ -105,6 +114,9 @@ class MemoryDisk:
 
     def next_step(self, queue_id: int, after: int) -> int | None:
         return min((home for id, home in self.steps if id == queue_id and home > after), default=None)
+
+    def entries(self, first: int, last: int, bytes_max: int) -> list[Entry]:
+        return [decode(index, self.log[index]) for index in range(first, last + 1)]
 
     def payload(self, index: int) -> bytes:
         raw = self.log.get(index)

@@ -13,7 +13,9 @@ from penstock.broker.model import Model
 from penstock.broker.node import Node, Turn
 from penstock.broker.store import Store
 from penstock.peers import wire
-from penstock.peers.log import Log
+from penstock.peers.raft.core import Raft, Timing
+from penstock.peers.raft.tail import Tail
+from penstock.peers.raft.words import Members
 
 START_MS = 1_000_000
 
@@ -118,18 +120,18 @@ class World:
         model = Model(self.disk)
         if isinstance(self.disk, Store):
             found = self.disk.recover()
-            hard, rows = found.hard, (found.meta, found.queues, found.sessions)
+            hard, rows, known = found.hard, (found.meta, found.queues, found.sessions), found.consensus
         else:
-            hard, rows = self.disk.hard, self.disk.rows()
+            hard, rows, known = self.disk.hard, self.disk.rows(), self.disk.consensus
         checkpoint.restore(model, *rows)
-        for entry in self.disk.replay():
-            model.apply(entry)
-        model.state.woken.clear()
-        model.state.ended.clear()
-        log = Log(hard, model.state.applied, model.state.stamp_ms)
+        floor, term, _ = (0, 0, []) if known is None else checkpoint.unpack_consensus(known)
+        tail = Tail(floor, term, self.disk.entries)
+        tail.recall(self.disk.replay())
+        tail.commit = tail.applied = model.state.applied
+        raft = Raft(1, hard, tail, Members((1,)), Timing(), Random(2), self.now_ms)
         about = {"node": 1, "cluster": "test", "primary": "inproc://test", "started_ms": self.now_ms}
-        node = Node(model, log, self.disk, self.random, self.limits, about, self.now_ms)
-        self._carry_out(node.begin_term(1, self.now_ms))
+        node = Node(model, raft, self.disk, self.random, self.limits, about, self.now_ms)
+        self._carry_out(node.begin(self.now_ms))
         return node
 
     def restart(self, clean: bool) -> None:

@@ -1,0 +1,171 @@
+"""What must hold at every moment, whatever the world does. Each check names the rule of the design that it guards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.peers.log import Entry
+from penstock.peers.raft import quorum
+from penstock.peers.raft.words import Append, Appended, Vote
+
+from .disk import Snapshot
+from .machine import Turn
+
+
+class Broken(AssertionError):
+    """A rule does not hold. `check` is its name in the table of mutants."""
+
+    def __init__(self, check: str, what: str) -> None:
+        super().__init__(f"{check}: {what}")
+        self.check = check
+
+
+class Checks:
+    """Everything that was seen of a run, as far as later moments are judged by it."""
+
+    def __init__(self, seats: dict[int, Any]) -> None:
+        self.seats = seats
+        self.canon: list[Entry] = []  # what was applied anywhere, in order
+        self.known: dict[tuple[int, int], tuple[Entry, int | None]] = {}  # (index, term) -> entry, term before it
+        self.primaries: dict[int, tuple[int, int]] = {}  # term -> node and its life
+        self.votes: dict[tuple[int, int], int] = {}
+        self.proven = 0  # committed up to here, and seen on the disks of a majority
+        self.seen = 0  # the latest index that a client knows to be done
+        self.reads: dict[int, int] = {}  # what a read has to see
+        self.acked = 0
+        self.answered = 0
+
+    # -- at the end of a turn, before anything of it leaves or is written ----------------------------------------------
+
+    def turn(self, seat: Any, turn: Turn) -> None:
+        raft = seat.machine.raft
+        tail = raft.tail
+        if raft.term < seat.term:
+            raise Broken("term falls", f"node {seat.node} went from term {seat.term} back to {raft.term}")
+        if tail.commit < seat.commit:
+            raise Broken("commit falls", f"node {seat.node} went from {seat.commit} back to {tail.commit}")
+        seat.term, seat.commit = raft.term, tail.commit
+        if raft.is_primary:
+            self._primary(seat, raft)
+        if turn.writes.entries:
+            self._log_matching(seat.node, turn.writes.entries, tail)
+        if turn.writes.snapshot is not None:
+            self._snapshot(seat.node, turn.writes.snapshot)
+        for entry in turn.applied:
+            self._applied(seat.node, entry)
+        for number in turn.begun:
+            self.reads[number] = self.seen
+        for number in turn.answered:
+            if len(seat.machine.model) < self.reads[number]:
+                have, due = len(seat.machine.model), self.reads[number]
+                raise Broken("stale read", f"node {seat.node} answered from {have} what has to see {due} (rule 9)")
+
+    def _primary(self, seat: Any, raft: Any) -> None:
+        who = seat.node, seat.life
+        first = self.primaries.setdefault(raft.term, who)
+        if first != who:
+            what = f"term {raft.term}: node {first[0]} (life {first[1]}) and node {who[0]} (life {who[1]})"
+            raise Broken("two primaries", what)
+        if seat.presides != raft.term:
+            seat.presides, seat.matches = raft.term, {}
+            count = len(self.canon)
+            if raft.tail.floor <= count and raft.tail.term_at(count) != (self.canon[-1].term if count else 0):
+                raise Broken("leader completeness", f"primary {seat.node} of term {raft.term} lacks entry {count}")
+        for node, peer in raft.peers.items():
+            before = seat.matches.get(node, 0)
+            if peer.match != before:
+                if peer.match < before:
+                    raise Broken("match falls", f"of node {node} at primary {seat.node}: {before} to {peer.match} (rule 13)")
+                seat.matches[node] = peer.match
+                self._held(seat, raft, node, peer.match)
+
+    def _held(self, seat: Any, raft: Any, node: int, match: int) -> None:
+        """What the primary counts for another is there, durably, unless it has gone on to a later term."""
+        disk = self.seats[node].disk
+        if disk.hard.term == raft.term and match >= raft.tail.floor:
+            if disk.term_at(match) != raft.tail.term_at(match):
+                what = f"primary {seat.node} counts entry {match} for node {node}, which does not hold it (rules 1, 13)"
+                raise Broken("false match", what)
+
+    def _log_matching(self, node: int, entries: Any, tail: Any) -> None:
+        before = tail.term_at(entries[0].index - 1)
+        for entry in entries:
+            first = self.known.setdefault((entry.index, entry.term), (entry, before))
+            if first[0] != entry or (before is not None and first[1] is not None and before != first[1]):
+                raise Broken("log matching", f"node {node}: {show(entry)} after term {before}; first seen: {show(first[0])} after {first[1]}")
+            before = entry.term
+
+    def _snapshot(self, node: int, snapshot: Snapshot) -> None:
+        if tuple(self.canon[: snapshot.index]) != snapshot.state or snapshot.index < self.seats[node].applied:
+            raise Broken("snapshot", f"node {node} took one up to {snapshot.index} (rule 21)")
+        self.seats[node].applied = snapshot.index
+
+    def _applied(self, node: int, entry: Entry) -> None:
+        seat = self.seats[node]
+        if entry.index != seat.applied + 1:
+            raise Broken("applied in order", f"node {node} applied {entry.index} after {seat.applied}")
+        seat.applied = entry.index
+        if entry.index > len(self.canon):
+            self.canon.append(entry)
+        elif self.canon[entry.index - 1] != entry:
+            first = self.canon[entry.index - 1]
+            raise Broken("committed entries change", f"node {node} applied {show(entry)}; before, {show(first)} was applied")
+
+    # -- when words leave ----------------------------------------------------------------------------------------------
+
+    def said(self, seat: Any, word: Any) -> None:
+        """A word leaves now; the disk is as it is now."""
+        kind = type(word)
+        if kind is Append:
+            if word.commit > self.proven:
+                self._durable(seat, word.commit, f"an append of primary {seat.node} says")
+        elif kind is Appended:
+            if seat.disk.hard.term == word.term and seat.disk.last < word.match:
+                what = f"node {seat.node} answers {word.match}, its disk ends at {seat.disk.last} (rule 1)"
+                raise Broken("answer before fsync", what)
+        elif kind is Vote and word.granted and not word.pre and seat.disk.hard.term < word.term:
+            raise Broken("vote before fsync", f"node {seat.node} in term {word.term} (rule 1)")
+
+    def voted(self, seat: Any, vote: Vote, to: int) -> None:
+        first = self.votes.setdefault((vote.sender, vote.term), to)
+        if first != to:
+            raise Broken("two votes", f"node {vote.sender} in term {vote.term}: for {first} and for {to}")
+
+    def told(self, seat: Any, turn: Turn) -> None:
+        """Clients are told of what is done."""
+        if turn.acked:
+            self.acked += len(turn.acked)
+            index = turn.acked[-1].index
+            if index > self.proven:
+                self._durable(seat, index, f"primary {seat.node} acknowledges")
+            self.seen = max(self.seen, index)
+        if turn.answered:
+            self.answered += len(turn.answered)
+            self.seen = max(self.seen, len(seat.machine.model))
+
+    def _durable(self, seat: Any, index: int, who: str) -> None:
+        """Committed is what a majority of the voters holds on disk. After a change of members the old majority may be it."""
+        raft = seat.machine.raft
+        term = raft.tail.term_at(index)
+        for _, members in raft.history[-2:]:
+            held = sum(1 for node in members.voters if self.seats[node].disk.term_at(index) == term)
+            if term is not None and held >= quorum.size(members.voters):
+                self.proven = index
+                return
+        raise Broken("commit without a majority", f"{who} {index} is committed, which no majority holds on disk (rules 1, 4)")
+
+
+def show(word: Any) -> str:
+    """Short, for a history."""
+    if isinstance(word, Entry):
+        command = word.command
+        what = word.payload.decode() if word.payload else f"{type(command).__name__}{tuple(command) or ''}"
+        return f"{word.index}/t{word.term} {what}"
+    if isinstance(word, Append):
+        what = ", ".join(show(entry) for entry in word.entries[:4]) + (" .." if len(word.entries) > 4 else "")
+        kind = "fetched" if word.fetched else "append"
+        where = f"after {word.prev_index}/t{word.prev_term}"
+        return f"{kind} t{word.term} {where} [{what}] commit {word.commit} round {word.round} last {word.last}"
+    if isinstance(word, Snapshot):
+        return f"snapshot up to {word.index}/t{word.index_term} {word.members}"
+    return repr(word)
