@@ -49,16 +49,31 @@ class Recovered(NamedTuple):
 class Store:
     """Everything durable of one node. Used by one thread."""
 
-    def __init__(self, folder: Path, map_size_bytes: int, durability: str = "fsync") -> None:
+    def __init__(self, folder: Path, map_size_bytes: int, durability: str = "fsync", turn_bytes_max: int = 0) -> None:
+        """`turn_bytes_max`: what one turn may write, at most. Raises StartError."""
         self.folder = folder
         self.limit_bytes = map_size_bytes
         self.durability = durability
         self._lock = _lock_folder(folder)
-        # Sparse: the file grows with use. See HEADROOM_BYTES for why it is larger than the limit.
-        self._env = lmdb.open(
-            str(folder), map_size=map_size_bytes + map_size_bytes // 4 + HEADROOM_BYTES, max_dbs=8, max_readers=16,
-            sync=True, metasync=True, writemap=False,
-        )  # fmt: skip
+        self.turn_bytes_max = turn_bytes_max
+        try:
+            self._open(map_size_bytes)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, map_size_bytes: int) -> None:
+        try:
+            # Sparse: the file grows with use. See HEADROOM_BYTES for why it is larger than the limit.
+            self._env = lmdb.open(
+                str(self.folder), map_size=map_size_bytes + map_size_bytes // 4 + self._headroom_bytes, max_dbs=8,
+                max_readers=16, sync=True, metasync=True, writemap=False,
+            )  # fmt: skip
+        except lmdb.Error as fault:
+            raise StartError(
+                f"the data in {self.folder} cannot be opened: {fault}",
+                "restore the data folder from a copy, or give another with --data",
+            ) from fault
         self._env.reader_check()
         self._log = self._env.open_db(b"log")
         self._extents = self._env.open_db(b"extents")
@@ -72,7 +87,15 @@ class Store:
         self._floor = 0  # entries up to here are gone, but for those that live on
         self._applied = 0
         self.commits = 0
-        self._check_format()
+        try:
+            self._check_format()
+        except BaseException:
+            self._env.close()
+            raise
+
+    @property
+    def _headroom_bytes(self) -> int:
+        return HEADROOM_BYTES + self.turn_bytes_max
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -138,7 +161,7 @@ class Store:
                 _put(txn, self._state, b"hard", msgpack.packb(writes.hard))
             if writes.checkpoint is not None:
                 self._write_checkpoint(txn, writes.checkpoint)
-            if self.durability == "interval":
+            if self.durability == "interval" and self._unsafe_bytes < HEADROOM_BYTES // 2:
                 self._write = txn
             else:
                 txn.commit()
@@ -280,11 +303,12 @@ class Store:
         return {"used_bytes": self.used_bytes(), "map_bytes": self.limit_bytes, "full": self.room_bytes() == 0}
 
     def grow(self) -> None:
-        """Between turns: keep HEADROOM_BYTES of the map free of fragments, whatever is freed and used again."""
+        """Between turns: keep room for a turn free of fragments, whatever is freed and used again."""
         info = self._env.info()
-        if (info["last_pgno"] + 1) * self._page_bytes + HEADROOM_BYTES > info["map_size"] and self._write is None:
+        file_bytes = (info["last_pgno"] + 1) * self._page_bytes
+        if file_bytes + self._headroom_bytes > info["map_size"] and self._write is None:
             self._end_read()
-            self._env.set_mapsize(info["map_size"] + max(HEADROOM_BYTES, info["map_size"] // 4))
+            self._env.set_mapsize(info["map_size"] + max(self._headroom_bytes, info["map_size"] // 4))
 
     def close(self) -> None:
         self.flush()
