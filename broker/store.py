@@ -23,6 +23,7 @@ HEADROOM_BYTES = (
     64 << 20
 )  # the map is this much larger than what may be used: freed pages are in use until the next commit
 FULL = 0.9
+FULL_BELOW_BYTES = 8192  # hardly one message more would be taken
 DISK_RESERVE_BYTES = 1 << 30  # or a tenth of the disk, if that is less
 
 _ROW = struct.Struct(">IQ")
@@ -54,8 +55,8 @@ class Store:
         self.folder = folder
         self.limit_bytes = map_size_bytes
         self.durability = durability
-        self._lock = _lock_folder(folder)
         self.turn_bytes_max = turn_bytes_max
+        self._lock = _lock_folder(folder)
         try:
             self._open(map_size_bytes)
         except BaseException:
@@ -86,6 +87,7 @@ class Store:
         self._write: Any = None  # only with durability "interval": open from one fsync to the next
         self._floor = 0  # entries up to here are gone, but for those that live on
         self._applied = 0
+        self._unsafe_bytes = 0  # what `_write` holds
         self.commits = 0
         try:
             self._check_format()
@@ -156,7 +158,10 @@ class Store:
         txn = self._write or self._env.begin(write=True)
         try:
             for entry in writes.entries:
-                txn.put(_INDEX.pack(entry.index), encode(entry), db=self._log, append=True)
+                # Never over an entry that is there, nor before one.
+                if not txn.put(_INDEX.pack(entry.index), encode(entry), db=self._log, append=True):
+                    raise AssertionError(f"log entry {entry.index} is not behind the last one")
+                self._unsafe_bytes += len(entry.payload)
             if writes.hard is not None:
                 _put(txn, self._state, b"hard", msgpack.packb(writes.hard))
             if writes.checkpoint is not None:
@@ -164,6 +169,7 @@ class Store:
             if self.durability == "interval" and self._unsafe_bytes < HEADROOM_BYTES // 2:
                 self._write = txn
             else:
+                self._write, self._unsafe_bytes = None, 0
                 txn.commit()
                 self.commits += 1
         except BaseException:
@@ -180,7 +186,7 @@ class Store:
         """Durability "interval": the fsync that is due. What was answered since the last one is safe from now on."""
         if self._write is not None:
             self._end_read()
-            txn, self._write = self._write, None
+            txn, self._write, self._unsafe_bytes = self._write, None, 0
             txn.commit()
             self.commits += 1
 
@@ -300,7 +306,8 @@ class Store:
 
     def usage(self) -> dict[str, Any]:
         """For people: what is used, what may be, and whether publishing is refused."""
-        return {"used_bytes": self.used_bytes(), "map_bytes": self.limit_bytes, "full": self.room_bytes() == 0}
+        full = self.room_bytes() < FULL_BELOW_BYTES
+        return {"used_bytes": self.used_bytes(), "map_bytes": self.limit_bytes, "full": full}
 
     def grow(self) -> None:
         """Between turns: keep room for a turn free of fragments, whatever is freed and used again."""
