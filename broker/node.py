@@ -97,7 +97,9 @@ class Node:
         desk, limits = self.desk, self.desk.limits
         self.upkeep.note(desk.entries)
         taken = None
-        if self.upkeep.checkpoint_due(desk.now_ms, limits.checkpoint_entries, limits.checkpoint_bytes, last):
+        room_bytes = 0 if desk.full else desk.room_bytes
+        most = limits.checkpoint_entries, limits.checkpoint_bytes
+        if self.upkeep.checkpoint_due(desk.now_ms, *most, room_bytes, last):
             # The very last thing of a turn: from here on the model reads from disk what this writes.
             taken = checkpoint.take(desk.model)
         return Turn(checkpoint.Writes(desk.entries, hard, taken), desk.messages)

@@ -15,6 +15,7 @@ from .state import FORGET_MAX, State, Timer
 LOOK_MS = 1_000  # how often sessions are looked over
 AGE_LOOK_MS = 5_000  # how often retention and result times are looked over
 IDLE_CHECKPOINT_MS = 5_000  # a log that stands still for this long is checkpointed, so that a restart is quick
+FULL_CHECKPOINT_MS = 1_000  # and when the storage runs full: a checkpoint is what frees the room of what was consumed
 TIMERS_MAX = 10_000  # then those of leases that ended are thrown out
 TRIM_MAX = 1_000  # extents looked at by one trim
 PAUSE_MS = 3_000  # turns are never this far apart, unless the process was stopped or its disk hung
@@ -35,6 +36,7 @@ class Upkeep:
         self._entries = 0  # since the last checkpoint
         self._bytes = 0
         self._last_entry_ms = now_ms
+        self._checkpoint_ms = now_ms - FULL_CHECKPOINT_MS
         self._last_due_ms = now_ms
         self._grace_ms = now_ms  # until then nobody is late
         self._behind = False  # more is past its time than one turn dropped
@@ -143,9 +145,12 @@ class Upkeep:
         self._entries += entries
         self._bytes += size
 
-    def checkpoint_due(self, now_ms: int, entries_max: int, bytes_max: int, last: bool) -> bool:
-        idle = now_ms - self._last_entry_ms >= IDLE_CHECKPOINT_MS
-        due = self._entries >= entries_max or self._bytes >= bytes_max or (self._entries > 0 and (idle or last))
+    def checkpoint_due(self, now_ms: int, entries_max: int, bytes_max: int, room_bytes: int, last: bool) -> bool:
+        """`room_bytes`: what may still be published; 0: a publish was refused. `last`: the node stops."""
+        early = last or now_ms - self._last_entry_ms >= IDLE_CHECKPOINT_MS
+        early = early or (room_bytes <= self._bytes and now_ms - self._checkpoint_ms >= FULL_CHECKPOINT_MS)
+        due = self._entries >= entries_max or self._bytes >= bytes_max or (self._entries > 0 and early)
         if due:
             self._entries = self._bytes = 0
+            self._checkpoint_ms = now_ms
         return due
