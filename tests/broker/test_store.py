@@ -234,13 +234,13 @@ def test_rule_23_what_frees_room_passes_however_full_it_is(make: Make) -> None:
 def test_rule_23_a_large_turn_fits_into_a_map_in_pieces(make: Make) -> None:
     """Freed pages lie scattered, a large message needs them in a row: the map has room for a turn behind them."""
     limits = Limits(checkpoint_entries=1, cache_bytes=0, max_message=128 * MIB)
-    disk = make(map_size=160 * MIB, limits=limits)
+    disk = make(map_size=128 * MIB, limits=limits)
     disk.store.turn_bytes_max = 128 * MIB
     disk.store.grow()
     client = disk.client
     client.do("create", name="large", kind="queue")
     client.do("create", name="small", kind="queue")
-    for size in (100, 101, 102, 103):
+    for size in (113, 115):
         assert client.append("large", b"x" * (size * MIB)).status == "ok"
         disk.store.grow()
         assert client.do("purge", name="large").status == "ok"
