@@ -63,6 +63,11 @@ def limits_of(config: Config) -> Limits:
     )  # fmt: skip
 
 
+def turn_bytes_max(config: Config) -> int:
+    """What one turn may hear, and so write: the last frame may come when `heard_bytes` are nearly reached."""
+    return config.limits.heard_bytes + config.storage.max_message_bytes + FRAME_SLACK_BYTES
+
+
 def serve(config: Config, source: str | None = None) -> None:
     """Run a node until SIGTERM or SIGINT. `source`: the file that SIGHUP reads anew.
 
@@ -85,7 +90,8 @@ class Daemon:
         self.stopping = False
         self.reloading = False
         started = time.monotonic()
-        self.store = Store(Path(config.node.data), config.storage.map_size_bytes, config.storage.durability)
+        storage = config.storage
+        self.store = Store(Path(config.node.data), storage.map_size_bytes, storage.durability, turn_bytes_max(config))
         closing.callback(self.store.close)
         self._started_s = started
         self.node = self._recover()
@@ -247,5 +253,6 @@ class Daemon:
             self.config.node, self.config.cluster, storage, self.config.security, fresh.limits, self.config.compute
         )
         self.node.change_limits(limits_of(self.config))
+        self.store.turn_bytes_max = turn_bytes_max(self.config)
         logging.getLogger("penstock").setLevel(fresh.node.log_level.upper())
         logger.info("reload: applied=%s needs_restart=%s", ",".join(applied) or "-", ",".join(restart) or "-")

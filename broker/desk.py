@@ -73,13 +73,15 @@ class Desk:
         self.counters = counters
         self.now_ms = now_ms
         self.messages: list[tuple[bytes, Frames]] = []
-        self._room_bytes = 0
+        self.full = False  # a publish of this turn was refused
+        self.room_bytes = 1 << 62  # for publishing, as far as is known
         self._room_ms = -ROOM_MS
 
     def begin(self, now_ms: int) -> None:
         """A new turn. Time never runs backwards, whatever the clock does."""
         self.now_ms = max(now_ms, self.state.stamp_ms)
         self.messages = []
+        self.full = False
 
     def propose(self, session: int, sequence: int, command: m.Command, payload: bytes = b"") -> Answer:
         """Into the log and, ahead of the majority, into the model: what is said of it stays in until they have it, too.
@@ -96,16 +98,17 @@ class Desk:
     def take_room(self, size: int) -> None:
         """Room for a publish of `size` bytes. Raises StorageFull."""
         size += ACK_ROOM_BYTES
-        if size > self._room_bytes or self.now_ms >= self._room_ms + ROOM_MS:
+        if size > self.room_bytes or self.now_ms >= self._room_ms + ROOM_MS:
             # Entries of this turn are not on disk yet.
             pending = sum([len(entry.payload) + ACK_ROOM_BYTES for entry in self.raft.tail.fresh])
-            self._room_bytes, self._room_ms = self.disk.room_bytes() - pending, self.now_ms
-        if size > self._room_bytes:
+            self.room_bytes, self._room_ms = self.disk.room_bytes() - pending, self.now_ms
+        if size > self.room_bytes:
+            self.full = True
             raise StorageFull(
                 "the storage is 90 % full: nothing is published until there is room again",
                 "consume, purge or delete messages, or give a larger [storage] map_size or disk",
             )
-        self._room_bytes -= size
+        self.room_bytes -= size
 
     # -- what is said -------------------------------------------------------------------------------------------------
 

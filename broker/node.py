@@ -62,7 +62,7 @@ class Node:
         self.random = random
         self.clients = clients or {}
         self.counters = Counters()
-        self.pace = Pace(raft.tail.floor, now_ms)
+        self.pace = Pace(raft.tail.floor, raft.tail.last - model.state.applied, now_ms)
         self.outbox = Outbox()
         self._office = 0  # the term in which the model is a primary's; 0: it is a replica's
         self._settling = False  # a checkpoint is due, and waits until everything that was proposed is committed
@@ -204,13 +204,15 @@ class Node:
                 self._forget_effects()
         self.pace.note(ready.entries, now_ms)
         taken = None
-        wanted = last or self.pace.is_due(now_ms, limits.checkpoint_entries, limits.checkpoint_bytes)
+        room_bytes = 0 if desk.full else desk.room_bytes
+        most = limits.checkpoint_entries, limits.checkpoint_bytes
+        wanted = last or self.pace.is_due(now_ms, *most, room_bytes)
         settled = state.applied <= raft.tail.commit
         self._settling = bool(wanted and not settled and self._office)
         if wanted and settled and not deposed:
             # The very last thing of a turn: from here on the model reads from disk what this writes.
             taken = checkpoint.take(desk.model, self._consensus())
-            self.pace.done()
+            self.pace.done(now_ms)
         messages = desk.messages
         if self._office:
             self.outbox.put(raft.tail.last, raft.round, messages)
@@ -248,9 +250,7 @@ class Node:
         primary = self.raft.primary
         if primary and primary != self.raft.node:
             return NotPrimary(f"node {self.raft.node} is a replica", "ask the primary", self.clients.get(primary))
-        return NoQuorum(
-            "no primary is known: fewer than a majority of nodes are alive, or they are electing one", "try again"
-        )
+        return NoQuorum("no primary is known: too few nodes are alive, or they are electing one", "try again")
 
     # -- what clients say ---------------------------------------------------------------------------------------------
 

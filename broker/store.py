@@ -23,6 +23,7 @@ HEADROOM_BYTES = (
     64 << 20
 )  # the map is this much larger than what may be used: freed pages are in use until the next commit
 FULL = 0.9
+FULL_BELOW_BYTES = 8192  # hardly one message more would be taken
 DISK_RESERVE_BYTES = 1 << 30  # or a tenth of the disk, if that is less
 
 _ROW = struct.Struct(">IQ")
@@ -50,16 +51,31 @@ class Recovered(NamedTuple):
 class Store:
     """Everything durable of one node. Used by one thread."""
 
-    def __init__(self, folder: Path, map_size_bytes: int, durability: str = "fsync") -> None:
+    def __init__(self, folder: Path, map_size_bytes: int, durability: str = "fsync", turn_bytes_max: int = 0) -> None:
+        """`turn_bytes_max`: what one turn may write, at most. Raises StartError."""
         self.folder = folder
         self.limit_bytes = map_size_bytes
         self.durability = durability
+        self.turn_bytes_max = turn_bytes_max
         self._lock = _lock_folder(folder)
-        # Sparse: the file grows with use. See HEADROOM_BYTES for why it is larger than the limit.
-        self._env = lmdb.open(
-            str(folder), map_size=map_size_bytes + map_size_bytes // 4 + HEADROOM_BYTES, max_dbs=8, max_readers=16,
-            sync=True, metasync=True, writemap=False,
-        )  # fmt: skip
+        try:
+            self._open(map_size_bytes)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, map_size_bytes: int) -> None:
+        try:
+            # Sparse: the file grows with use. See HEADROOM_BYTES for why it is larger than the limit.
+            self._env = lmdb.open(
+                str(self.folder), map_size=map_size_bytes + map_size_bytes // 4 + self._headroom_bytes, max_dbs=8,
+                max_readers=16, sync=True, metasync=True, writemap=False,
+            )  # fmt: skip
+        except lmdb.Error as fault:
+            raise StartError(
+                f"the data in {self.folder} cannot be opened: {fault}",
+                "restore the data folder from a copy, or give another with --data",
+            ) from fault
         self._env.reader_check()
         self._log = self._env.open_db(b"log")
         self._extents = self._env.open_db(b"extents")
@@ -73,8 +89,17 @@ class Store:
         self._write: Any = None  # only with durability "interval": open from one fsync to the next
         self._floor = 0  # entries up to here are gone, but for those that live on
         self._applied = 0
+        self._unsafe_bytes = 0  # what `_write` holds
         self.commits = 0
-        self._check_format()
+        try:
+            self._check_format()
+        except BaseException:
+            self._env.close()
+            raise
+
+    @property
+    def _headroom_bytes(self) -> int:
+        return HEADROOM_BYTES + self.turn_bytes_max
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -141,14 +166,18 @@ class Store:
             if writes.truncate_from is not None:
                 self._truncate(txn, writes.truncate_from)
             for entry in writes.entries:
-                txn.put(_INDEX.pack(entry.index), encode(entry), db=self._log, append=True)
+                # Never over an entry that is there, nor before one.
+                if not txn.put(_INDEX.pack(entry.index), encode(entry), db=self._log, append=True):
+                    raise AssertionError(f"log entry {entry.index} is not behind the last one")
+                self._unsafe_bytes += len(entry.payload)
             if writes.hard is not None:
                 _put(txn, self._state, b"hard", msgpack.packb(writes.hard))
             if writes.checkpoint is not None:
                 self._write_checkpoint(txn, writes.checkpoint)
-            if self.durability == "interval":
+            if self.durability == "interval" and self._unsafe_bytes < HEADROOM_BYTES // 2:
                 self._write = txn
             else:
+                self._write, self._unsafe_bytes = None, 0
                 txn.commit()
                 self.commits += 1
         except BaseException:
@@ -165,7 +194,7 @@ class Store:
         """Durability "interval": the fsync that is due. What was answered since the last one is safe from now on."""
         if self._write is not None:
             self._end_read()
-            txn, self._write = self._write, None
+            txn, self._write, self._unsafe_bytes = self._write, None, 0
             txn.commit()
             self.commits += 1
 
@@ -203,7 +232,7 @@ class Store:
         self._floor, self._applied = made.floor, made.applied
 
     def _delete_entries(self, txn: Any, made: Checkpoint) -> None:
-        """Entries up to the new floor go, but for those in which something lives; a pin says so of the ones above it."""
+        """Entries up to the new floor go, unless something lives in them; a pin says so of those above it."""
         for index in sorted(made.kept):
             if index > made.floor:
                 txn.put(_INDEX.pack(index), b"", db=self._pins)
@@ -316,14 +345,16 @@ class Store:
 
     def usage(self) -> dict[str, Any]:
         """For people: what is used, what may be, and whether publishing is refused."""
-        return {"used_bytes": self.used_bytes(), "map_bytes": self.limit_bytes, "full": self.room_bytes() == 0}
+        full = self.room_bytes() < FULL_BELOW_BYTES
+        return {"used_bytes": self.used_bytes(), "map_bytes": self.limit_bytes, "full": full}
 
     def grow(self) -> None:
-        """Between turns: keep HEADROOM_BYTES of the map free of fragments, whatever is freed and used again."""
+        """Between turns: keep room for a turn free of fragments, whatever is freed and used again."""
         info = self._env.info()
-        if (info["last_pgno"] + 1) * self._page_bytes + HEADROOM_BYTES > info["map_size"] and self._write is None:
+        file_bytes = (info["last_pgno"] + 1) * self._page_bytes
+        if file_bytes + self._headroom_bytes > info["map_size"] and self._write is None:
             self._end_read()
-            self._env.set_mapsize(info["map_size"] + max(HEADROOM_BYTES, info["map_size"] // 4))
+            self._env.set_mapsize(info["map_size"] + max(self._headroom_bytes, info["map_size"] // 4))
 
     def close(self) -> None:
         self.flush()

@@ -24,15 +24,17 @@ class PrivateDaemon:
     """A context manager: a running daemon, whose `endpoint` answers.
 
     `settings` is the text of its daemon.toml without [node]. A `folder` that is given stays; one of its own goes.
+    `listen`: with an ipc endpoint it is found at the same place after a restart.
     """
 
-    def __init__(self, settings: str = "", folder: Path | None = None) -> None:
+    def __init__(self, settings: str = "", folder: Path | None = None, listen: str = "tcp://127.0.0.1:*") -> None:
         self._own = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-")) if folder is None else folder
         self.data = self.folder / "data"
         self.log = self.folder / "daemon.log"
         self.endpoint = ""
         self._settings = settings
+        self._listen = listen
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -56,16 +58,28 @@ class PrivateDaemon:
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises Refused with the end of its log if it ends instead, or Timeout."""
+        self.endpoint = wait_endpoint(self.data / ENDPOINT_FILE, self.launch(), self.log)
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it without waiting."""
         self.data.mkdir(parents=True, exist_ok=True)
-        file = self.data / ENDPOINT_FILE
-        file.unlink(missing_ok=True)
+        (self.data / ENDPOINT_FILE).unlink(missing_ok=True)
         config = self.folder / "daemon.toml"
         config.write_text(self._settings, encoding="utf-8")
         with self.log.open("ab") as log:
             self._process = spawn(
-                ["serve", "--config", str(config), "--data", str(self.data), "--listen", "tcp://127.0.0.1:*"], log
+                ["serve", "--config", str(config), "--data", str(self.data), "--listen", self._listen], log
             )
-        self.endpoint = wait_endpoint(file, self._process, self.log)
+        return self._process
+
+    def wait(self, patience_s: float = START_S) -> int:
+        """Its exit code, once it has ended by itself. Raises Timeout."""
+        if self._process is None:
+            raise Refused("the private daemon does not run")
+        try:
+            return self._process.wait(patience_s)
+        except subprocess.TimeoutExpired as error:
+            raise Timeout(f"the daemon did not end within {patience_s:g} s", _last_lines(self.log)) from error
 
     def stop(self) -> int:
         """End it cleanly; its exit code. `start` starts it again on the same data."""

@@ -15,6 +15,8 @@ class Bell:
         self.fd, self._writer = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._writer, False)
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLIN)
         weakref.finalize(self, _close, self.fd, self._writer)
 
     def ring(self) -> None:
@@ -27,12 +29,10 @@ class Bell:
         with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 65536)
 
-    def wait(self) -> None:
-        """Sleep until it rings."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        poll.poll()
-        self.hush()
+    def wait(self, timeout_ms: int | None = None) -> None:
+        """Sleep until it rings, or until the time is over."""
+        if self._poll.poll(timeout_ms):
+            self.hush()
 
 
 def _close(reader: int, writer: int) -> None:

@@ -3,15 +3,18 @@
 Leader and followers. A thread that must wait for an answer becomes the leader: it sends, polls the socket and hears all
 answers, also those of the others, who wait on a condition until their answer is there or the leader leaves and one of
 them takes over. So a lone thread that sends and waits is never switched. The background thread "penstock-io" leads
-when nobody else has for a while: for answers nobody waits for, timers, pings and reconnects.
+when nobody else has for a while: for answers nobody waits for, timers, pings and reconnects. While others lead, it
+looks ever more seldom: waking it in each round trip would cost more than the rest.
 
 The lock guards the session core and the socket and everything of producers and consumers. zmq's descriptor is edge
-triggered: whoever has touched the socket reads it empty before letting go of the lock (`_pump`).
+triggered: whoever is going to poll it reads the socket empty first, and whoever touches the socket while another one
+polls does so before letting go of the lock (`_pump`).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import select
@@ -19,31 +22,22 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-import zmq
-
-from ..peers.errors import Closed, PenstockError, ProtocolError
+from ..peers.errors import Closed, PenstockError
 from .bell import Bell
 from .link import Link
+from .pump import POLL_MAX_MS, Pump
 from .requests import Request
 from .session import Session, State
 
-TICK_S = 0.005  # the background thread keeps away from a connection that was in use within this time
-DEEP_S = 0.05  # when another thread has led for this long, the background thread sleeps until that one leaves
-POLL_MAX_MS = 5_000
+TICK_MS = 5  # the background thread keeps away from a connection that was in use within this time
+NAP_MAX_MS = 25  # how long it looks away at most, when it finds again and again that others lead
+DEEP_MS = 50  # when another thread has led for this long, the background thread sleeps until that one leaves
 CALL_SLACK_MS = 30_000  # how much longer than `retry_for` a call waits for a daemon that is there and does not answer
 BYE_MS = 2_000
 
 log = logging.getLogger("penstock")
-
-
-class Timer(Protocol):
-    """Something of the client that has to do something at `due_ms`."""
-
-    due_ms: int
-
-    def tick(self, now_ms: int) -> None: ...
 
 
 class Connection:
@@ -53,21 +47,19 @@ class Connection:
         self.lock = threading.RLock()
         self.dead: PenstockError | None = None
         self.retry_for_ms = retry_for_ms
-        self.timers: list[Timer] = []
-        self.on_session_lost: list[Callable[[], None]] = []
         self.session = Session(endpoints, hello, retry_for_ms, random.Random(), self.now_ms())
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._link: Link | None = None
-        self._link_number = 0
-        self._epoch = 0
+        self._work = Pump(self.session)
+        self.timers, self.on_session_lost = self._work.timers, self._work.on_session_lost
+        self._polled: Link | None = None  # the link that `_polls` are for
         self._changed = threading.Condition(self.lock)
         self._followers = 0
         self._leader: int | None = None  # the identity of a thread
-        self._led_since = self._touched = 0.0
-        self._tick_ms = 0
-        self._pumping = False
+        self._led_since_ms = self._touched_ms = self._pumped_ms = 0
+        self._led = False  # since the background thread looked the last time, others have led
         self._io_sleeps = False
+        self._io_looks_ms = 0  # when the background thread looks if it has to lead
         self._wake_app, self._wake_io = Bell(), Bell()
+        self._polls: dict[Bell, select.poll] = {}  # for the present link: to make one costs as much as to use it
         self._io = threading.Thread(target=self._io_loop, name="penstock-io", daemon=True)
         self._io.start()
         _connections.add(self)
@@ -81,17 +73,22 @@ class Connection:
 
     def ask(self, request: Request) -> None:
         """Send a request; do not wait. The lock is held."""
-        self.session.ask(request, self.now_ms())
+        session = self.session
+        self._touched_ms = now_ms = self.now_ms()
+        session.ask(request, now_ms)
         if request.deadline_ms is not None:
             self.hurry(request.deadline_ms)
-        if not self._pumping:
+        if self._work.pumping:
+            return
+        if self._leader is None and session.alone:
+            self._work.post(now_ms)  # nothing can have come, and nobody polls: whoever waits for the answer listens
+        else:
             self._pump()
-            self._touched = time.monotonic()
 
     def end_wait(self, request: Request) -> None:
         """Have a parked request answered now. The lock is held."""
         self.session.end_wait(request, self.now_ms())
-        if not self._pumping:
+        if not self._work.pumping:
             self._pump()
 
     @property
@@ -102,25 +99,17 @@ class Connection:
     def wait(self, ready: Callable[[], object], timeout_s: float | None) -> bool:
         """Work, or wait for the thread that works, until `ready()`. False: the time ran out first. The lock is held
         once."""
-        if ready():
-            return True
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline_ms = None if timeout_s is None else self.now_ms() + math.ceil(timeout_s * 1000)
         me = threading.get_ident()
         while not ready():
             if self.dead is not None:
                 raise self.dead
-            left_s = None if deadline is None else deadline - time.monotonic()
-            if left_s is not None and left_s <= 0:
-                return False
             # A signal handler may wait inside of a wait of its own thread: it leads in its place.
-            if self._leader in (None, me, self._io.ident):
-                self._lead(me, ready, deadline)
-            else:
-                self._followers += 1
-                try:
-                    self._changed.wait(left_s)
-                finally:
-                    self._followers -= 1
+            if self._leader is None or self._leader in (me, self._io.ident):
+                if not self._lead(me, ready, deadline_ms):
+                    return False
+            elif not self._follow(deadline_ms):
+                return False
         return True
 
     def call(
@@ -150,9 +139,12 @@ class Connection:
 
     def hurry(self, at_ms: int) -> None:
         """Have the timers looked at no later than this. The lock is held."""
-        if at_ms < self._tick_ms:
-            self._tick_ms = at_ms
-            self._wake_leader()
+        if at_ms < self._work.tick_ms:
+            self._work.tick_ms = at_ms
+            if self._leader is not None:
+                self._wake_leader()
+            elif at_ms < self._io_looks_ms:
+                self._wake_io.ring()
 
     def notify(self) -> None:
         """Have everybody who waits look at what they wait for. The lock is held."""
@@ -173,28 +165,31 @@ class Connection:
             self._end(Closed("the client is closed", "connect again"))
         if threading.current_thread() is not self._io:
             self._io.join()
-        self._context.term()
+        self._work.end()
 
     # -- the leader ------------------------------------------------------------------------------------------------
 
-    def _lead(self, me: int, ready: Callable[[], object], deadline: float | None) -> None:
-        """Pump until ready, deposed, or out of time. The lock is held, but not while polling."""
+    def _lead(self, me: int, ready: Callable[[], object], deadline_ms: int | None) -> bool:
+        """Pump until ready or deposed. False: out of time. The lock is held, but not while polling."""
         is_io = me == self._io.ident
         if self._leader is not None and self._leader != me:
             self._wake_io.ring()
         bell = self._wake_io if is_io else self._wake_app
         nested = self._leader == me
-        if not nested:
-            self._leader, self._led_since = me, time.monotonic()
-        poll, link = self._poll_for(bell), self._link
-        # The socket has been read empty by whoever touched it last, so its descriptor tells of everything new.
+        self._leader = me
         try:
+            self._pump()
+            if not nested:
+                self._led_since_ms = self._pumped_ms
             while not ready() and self._leader == me and self.dead is None:
-                if self._link is not link:
-                    poll, link = self._poll_for(bell), self._link
-                timeout_ms = self._poll_ms(deadline)
-                if timeout_ms < 0:
-                    return
+                timeout_ms = max(0, min(POLL_MAX_MS, self._work.tick_ms - self._pumped_ms))
+                if deadline_ms is not None:
+                    if deadline_ms <= self._pumped_ms:
+                        return False
+                    timeout_ms = min(timeout_ms, deadline_ms - self._pumped_ms)
+                link = self._work.link
+                # One that is in use cannot be used again: a signal handler gets its own.
+                poll = self._new_poll(bell) if nested else self._polls.get(bell) or self._new_poll(bell)
                 self.lock.release()
                 try:
                     woken = poll.poll(timeout_ms)
@@ -202,149 +197,66 @@ class Connection:
                     self.lock.acquire()
                 self._look(woken, link, bell)
                 self._pump()
-                if is_io and time.monotonic() - self._touched < TICK_S:
-                    return
+                if is_io and self._pumped_ms - self._touched_ms < TICK_MS:
+                    break
         finally:
             if nested:
                 bell.ring()  # what the wait below waits for may have come meanwhile
             elif self._leader == me:
                 self._leave(is_io)
+        return True
 
     def _leave(self, is_io: bool) -> None:
         self._leader = None
         if self._followers:
             self._changed.notify_all()
         if not is_io:
-            self._touched = time.monotonic()
+            self._touched_ms = self._pumped_ms
+            self._led = True
             if self._io_sleeps:
                 self._io_sleeps = False
                 self._wake_io.ring()
 
-    def _poll_for(self, bell: Bell) -> select.poll:
-        poll = select.poll()
-        poll.register(bell.fd, select.POLLIN)
-        if self._link is not None:
-            self._link.watch(poll)
-        return poll
+    def _follow(self, deadline_ms: int | None) -> bool:
+        """Wait for the leader to hear something, or to leave. False: out of time. The lock is held."""
+        left_ms = None if deadline_ms is None else deadline_ms - self.now_ms()
+        if left_ms is not None and left_ms <= 0:
+            return False
+        self._followers += 1
+        try:
+            self._changed.wait(None if left_ms is None else left_ms / 1000)
+        finally:
+            self._followers -= 1
+        return True
 
-    def _poll_ms(self, deadline: float | None) -> float:
-        timeout_ms: float = max(0, min(POLL_MAX_MS, self._tick_ms - self.now_ms()))
-        if deadline is None:
-            return timeout_ms
-        left_ms = (deadline - time.monotonic()) * 1000
-        return min(timeout_ms, left_ms) if left_ms > 0 else -1
+    def _new_poll(self, bell: Bell) -> select.poll:
+        poll = self._polls[bell] = select.poll()
+        poll.register(bell.fd, select.POLLIN)
+        if self._work.link is not None:
+            self._work.link.watch(poll)
+        return poll
 
     def _look(self, woken: list[tuple[int, int]], link: Link | None, bell: Bell) -> None:
         for fd, _ in woken:
             if fd == bell.fd:
                 bell.hush()
-            elif link is not None and link is self._link and fd == link.fds[1]:
-                self._hear_events(link)
-
-    def _hear_events(self, link: Link) -> None:
-        while link is self._link and (why := link.event()) is not None:
-            if why:
-                self._hear(link)  # what came before the loss still counts
-                self.session.disconnected(self.now_ms(), f"{link.endpoint}: {why}")
-            else:
-                self.session.connected(self.now_ms())
-
-    # -- the pump --------------------------------------------------------------------------------------------------
+            elif link is not None and fd == link.fds[1]:
+                self._work.hear_events(link, self.now_ms())
 
     def _pump(self) -> None:
-        """Send what is to be sent, hear all that has come, run what is due. The lock is held."""
-        session = self.session
-        heard = False
-        self._pumping = True
-        try:
-            now_ms = self.now_ms()
-            if now_ms >= self._tick_ms or session.state is not State.READY:
-                self._run_timers(now_ms)
-            looking = True
-            while looking or session.sends or session.finished or session.link != self._link_number:
-                if session.link != self._link_number:
-                    self._relink()
-                if session.sends:
-                    self._transmit()
-                    looking = True
-                if looking and self._link is not None:
-                    self._hear(self._link)
-                looking = False
-                if session.epoch != self._epoch:
-                    self._renew_epoch()
-                if session.finished:
-                    heard = True
-                    self._finish()
-        finally:
-            self._pumping = False
+        """Send, hear, run what is due, and tell those whom it concerns. The lock is held."""
+        pump = self._work
+        self._pumped_ms = now_ms = self.now_ms()
+        heard = pump.turn(now_ms)
+        if pump.link is not self._polled:
+            self._polled = pump.link
+            self._polls.clear()
+            self._wake_leader()  # it polls descriptors of yesterday
         if heard:
             if self._followers:
                 self._changed.notify_all()
             if self._leader is not None and self._leader != self._io.ident:
                 self._wake_leader()
-
-    def _transmit(self) -> None:
-        session, link = self.session, self._link
-        if link is None:
-            return
-        sends, session.sends = session.sends, []
-        try:
-            for frames in sends:
-                link.send(frames)
-        except zmq.Again:
-            session.disconnected(self.now_ms(), f"{link.endpoint}: the connection was lost")
-        except BaseException:
-            # Half a message may be under way: the rest of it must never be taken for the next one.
-            session.disconnected(self.now_ms(), "sending was interrupted")
-            raise
-
-    def _hear(self, link: Link) -> None:
-        session, number = self.session, self._link_number
-        while session.link == number and (frames := link.receive()) is not None:
-            try:
-                session.heard(frames, self.now_ms())
-            except ProtocolError as fault:
-                log.warning("%s: %s", link.endpoint, fault)
-                session.disconnected(self.now_ms(), str(fault))
-
-    def _finish(self) -> None:
-        finished, self.session.finished = self.session.finished, []
-        for request in finished:
-            if request.then is not None:
-                request.then(request)
-
-    def _run_timers(self, now_ms: int) -> None:
-        self.session.tick(now_ms)
-        for timer in list(self.timers):
-            if timer.due_ms <= now_ms:
-                timer.tick(now_ms)
-        self._tick_ms = min((timer.due_ms for timer in self.timers), default=now_ms + POLL_MAX_MS)
-        self._tick_ms = min(self._tick_ms, self.session.next_ms(now_ms), now_ms + POLL_MAX_MS)
-
-    def _renew_epoch(self) -> None:
-        if self._epoch:
-            log.warning("the session ended at the daemon, and its leases with it: a new one was opened")
-            for tell in self.on_session_lost:
-                tell()
-        self._epoch = self.session.epoch
-
-    def _relink(self) -> None:
-        """Have the connection that the session asks for."""
-        session = self.session
-        while session.link != self._link_number:
-            self._link_number = session.link
-            if self._link is not None:
-                self._link.close()
-                self._link = None
-            if session.endpoint is not None:
-                try:
-                    self._link = Link(self._context, session.endpoint)
-                except zmq.ZMQError as fault:
-                    session.disconnected(self.now_ms(), f"{session.endpoint}: {fault}")
-            if self._link is not None:
-                self._hear_events(self._link)
-        self._tick_ms = min(self._tick_ms, session.next_ms(self.now_ms()))
-        self._wake_leader()  # it polls descriptors of yesterday
 
     def _wake_leader(self) -> None:
         leader = self._leader
@@ -354,24 +266,32 @@ class Connection:
     # -- the background thread -------------------------------------------------------------------------------------
 
     def _io_loop(self) -> None:
+        nap_ms: int | None = TICK_MS
         try:
             while self.dead is None:
-                deep = False
                 with self.lock:
-                    now = time.monotonic()
-                    if self._leader is None and now - self._touched >= TICK_S:
-                        self._lead(threading.get_ident(), lambda: False, None)
-                    elif self._leader is not None and now - self._led_since > DEEP_S:
-                        deep = self._io_sleeps = True
-                if deep:
-                    self._wake_io.wait()
-                elif self.dead is None:
-                    time.sleep(TICK_S)
+                    nap_ms = self._nap_ms(nap_ms or TICK_MS)
+                    self._io_looks_ms = self._pumped_ms + (nap_ms or DEEP_MS)
+                if self.dead is None:
+                    self._wake_io.wait(nap_ms)
         except BaseException as fault:
             # Nobody would hear answers or renew leases any more: better an error in every call than silence.
             log.exception("the background thread of the client failed")
             with self.lock:
                 self._end(Closed(f"the client failed: {fault!r}", "this is a fault of Penstock"))
+
+    def _nap_ms(self, nap_ms: int) -> int | None:
+        """Lead if nobody else does, then tell how long not to look. None: until the leader leaves."""
+        now_ms = self.now_ms()
+        led, self._led = self._led, False
+        if self._leader is None and now_ms - self._touched_ms >= TICK_MS:
+            self._lead(threading.get_ident(), lambda: False, None)
+        elif self._leader is not None and now_ms - self._led_since_ms > DEEP_MS:
+            self._io_sleeps = True
+            return None
+        elif led:
+            return min(2 * nap_ms, NAP_MAX_MS)
+        return TICK_MS
 
     def _end(self, error: PenstockError) -> None:
         """Fail everything with `error`. The lock is held."""

@@ -166,6 +166,16 @@ class Session:
         """Is there a request without its answer?"""
         return bool(self._outstanding or self._waiting or self._waiting_free)
 
+    @property
+    def still(self) -> bool:
+        """Is nothing under way, so that nothing is to be expected?"""
+        return not self._outstanding and self.state is State.READY
+
+    @property
+    def alone(self) -> bool:
+        """Is one request under way, and no other one?"""
+        return len(self._outstanding) == 1 and self.state is State.READY
+
     def next_ms(self, now_ms: int) -> int:
         """When `tick` has something to do at the earliest."""
         timed = min((r.deadline_ms or 0 for r in self._timed), default=now_ms + IDLE_CHECK_MS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from .log import Entry, encode
 
 BYTES_MAX = 32 << 20
@@ -12,28 +10,26 @@ BYTES_MAX = 32 << 20
 class Encoded:
     """Called with an entry, it gives what `log.encode` gives. The latest `bytes_max` bytes are remembered.
 
-    Index and term say which entry it is: consensus never has two different ones for them.
+    They are remembered for the very object, not for its index: a mix-up would be written to the disk as sound.
     """
 
     def __init__(self, bytes_max: int = BYTES_MAX) -> None:
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._raw: dict[tuple[int, int], bytes] = {}
-        self._order: deque[tuple[int, int]] = deque()
+        self._kept: dict[int, tuple[Entry, bytes]] = {}  # by id(); the entry is held, so no other takes its id
 
     def __call__(self, entry: Entry) -> bytes:
-        raw = self._raw.get((entry.index, entry.term))
-        if raw is None:
-            raw = encode(entry)
-            self.keep(entry.index, entry.term, raw)
+        kept = self._kept.get(id(entry))
+        if kept is not None:
+            return kept[1]
+        raw = encode(entry)
+        self.keep(entry, raw)
         return raw
 
-    def keep(self, index: int, term: int, raw: bytes) -> None:
-        """Remember the bytes of an entry that was received, and whose checksum was right."""
-        if (index, term) in self._raw:
-            return
-        self._raw[index, term] = raw
-        self._order.append((index, term))
+    def keep(self, entry: Entry, raw: bytes) -> None:
+        """Remember the bytes out of which this entry was decoded."""
+        self._kept[id(entry)] = entry, raw
         self._bytes += len(raw)
         while self._bytes > self._bytes_max:
-            self._bytes -= len(self._raw.pop(self._order.popleft()))
+            oldest = next(iter(self._kept))
+            self._bytes -= len(self._kept.pop(oldest)[1])

@@ -275,7 +275,7 @@ class PeerLinks:
         self._incarnations[speaker] = header.incarnation
         if type(word) is Append:
             for entry, raw in zip(word.entries, raws, strict=True):
-                self.encoded.keep(entry.index, entry.term, raw)
+                self.encoded.keep(entry, raw)
         return word
 
     # -- sockets ------------------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
-"""Nodes over real sockets: words arrive, and nobody can speak for another."""
+"""Nodes over real sockets: words arrive, nobody speaks for another, and nobody waits for one who does not listen."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -13,83 +15,415 @@ import zmq
 from penstock.peers.errors import InvalidArgument
 from penstock.peers.frames import PeerWord, frames_of
 from penstock.peers.links import PUBLISH_HWM, PeerAddress, PeerLinks
-from penstock.peers.log import Entry, encode
+from penstock.peers.log import Entry
 from penstock.peers.messages import Append as AppendMessages
 from penstock.peers.raft.words import Append, Appended, AskVote, Fetch, Stale, TimeoutNow, Vote
 from penstock.peers.snapshot_words import ChunkAck, make_chunk
 
-LIMIT_S = 20  # what takes longer is broken; nothing here waits for its end otherwise
+LIMIT_S = 20  # what takes longer is broken
+ANY = "tcp://127.0.0.1:*"
 
-Opener = Callable[..., PeerLinks]
-
-# A node in a process of its own: it says where it listens, and answers every Stale with a Stale of the next term.
+# A node in a process of its own: it says where it listens, and answers each word with a word of the next term.
 OTHER = """
 import sys, zmq
 from penstock.peers.links import PeerAddress, PeerLinks
 from penstock.peers.raft.words import Stale
-listen, publish, *mine = sys.argv[1:]
-links = PeerLinks(zmq.Context(), "c", 2, 1, mine[0], mine[1], {1: PeerAddress(listen, publish)})
+incarnation, listen, publish, first_listen, first_publish = sys.argv[1:]
+first = PeerAddress(first_listen, first_publish)
+links = PeerLinks(zmq.Context(), "c", 2, int(incarnation), listen, publish, {1: first})
 print(*links.address, flush=True)
 poller = zmq.Poller()
 links.register(poller)
 while True:
     poller.poll()
-    for word in links.receive():
-        links.send([(1, Stale(word.term + 1, 2))])
+    links.send([(1, Stale(word.term + 1, 2)) for word in links.receive()])
 """
 
 
+class Node:
+    """Links, and what was heard over them; words of term 0 are only there to find out if a channel stands."""
+
+    def __init__(self, node: int, cluster: str = "c", incarnation: int = 1, endpoints: tuple[str, str] = (ANY, ANY),
+                 election_ms: int = 1000, frame_max: int = 1 << 20) -> None:  # fmt: skip
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.links = PeerLinks(
+            self.context, cluster, node, incarnation, *endpoints, {}, election_ms=election_ms, frame_max=frame_max
+        )
+        self.node = node
+        self.heard: list[PeerWord] = []
+        self.lost: list[int] = []
+        self.greeted: set[int] = set()
+
+    def hear(self) -> None:
+        for word in self.links.receive():
+            if word.term:
+                self.heard.append(word)
+            else:
+                self.greeted.add(word.sender)
+        self.lost += self.links.lost()
+
+    def close(self) -> None:
+        self.links.close()
+        self.context.destroy(0)
+
+
+def until(condition: Callable[[], object], *nodes: Node) -> None:
+    """Let the nodes hear until the condition holds."""
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end, [(node.node, node.heard, node.links.counters) for node in nodes]
+        for node in nodes:
+            node.hear()
+        time.sleep(0.001)
+
+
+def join(*nodes: Node) -> None:
+    """Connect all with all, and wait until what one publishes or sends arrives at all others."""
+    for node in nodes:
+        for other in nodes:
+            node.links.add_peer(other.node, other.links.address)
+
+    def everyone_is_there() -> bool:
+        for node in nodes:
+            node.links.publish([Stale(0, node.node)])
+        others = len(nodes) - 1
+        return all(len(node.greeted) == others == len(node.links.connected()) for node in nodes)
+
+    until(everyone_is_there, *nodes)
+
+
 @pytest.fixture
-def open_links() -> Iterator[Opener]:
-    contexts: list[zmq.Context[zmq.Socket[bytes]]] = []
-    opened: list[PeerLinks] = []
+def make() -> Iterator[Callable[..., Node]]:
+    made: list[Node] = []
 
-    def open_links(
-        node: int, cluster: str = "c", incarnation: int = 1, listen: str = "tcp://127.0.0.1:*",
-        publish: str = "tcp://127.0.0.1:*", peers: dict[int, PeerAddress] | None = None, frame_max: int = 1 << 20,
-    ) -> PeerLinks:  # fmt: skip
-        contexts.append(zmq.Context())
-        links = PeerLinks(contexts[-1], cluster, node, incarnation, listen, publish, peers or {}, 1000, frame_max)
-        opened.append(links)
-        return links
+    def make(*args: Any, **options: Any) -> Node:
+        made.append(Node(*args, **options))
+        return made[-1]
 
-    yield open_links
-    for links in opened:
-        links.close()
-    for context in contexts:
-        context.destroy(0)
+    yield make
+    for node in made:
+        node.close()
+
+
+Make = Callable[..., Node]
 
 
 @pytest.fixture
-def pair(open_links: Opener) -> tuple[PeerLinks, PeerLinks]:
-    one, two = open_links(1), open_links(2)
+def stranger() -> Iterator[Callable[[Node, bytes, list[bytes]], None]]:
+    """Says any frames to a node, by any routing id, over a connection that stays."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    sockets: dict[bytes, zmq.Socket[bytes]] = {}
+
+    def say(to: Node, route: bytes, frames: list[bytes]) -> None:
+        if route not in sockets:
+            sockets[route] = context.socket(zmq.DEALER)
+            if route:
+                sockets[route].setsockopt(zmq.ROUTING_ID, route)
+            sockets[route].connect(to.links.address.listen)
+        sockets[route].send_multipart(frames)
+
+    yield say
+    context.destroy(0)
+
+
+Say = Callable[[Node, bytes, list[bytes]], None]
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def spawn(first: Node, incarnation: int = 1, endpoints: tuple[str, ...] = (ANY, ANY)) -> subprocess.Popen[str]:
+        args = [sys.executable, "-c", OTHER, str(incarnation), *endpoints, *first.links.address]
+        processes.append(subprocess.Popen(args, stdout=subprocess.PIPE, text=True))
+        return processes[-1]
+
+    yield spawn
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+
+def endpoints_of(process: "subprocess.Popen[str]") -> PeerAddress:
+    assert process.stdout is not None
+    return PeerAddress(*process.stdout.readline().split())
+
+
+def append(payload: bytes, sender: int = 1, count: int = 1) -> Append:
+    entries = tuple(
+        Entry(5 + at, 3, 1_000, 7, 8, AppendMessages("mail", 1, len(payload), True), payload) for at in range(count)
+    )
+    return Append(3, sender, 4, 2, entries, 4, 9, 4 + count, False)
+
+
+WORDS: list[PeerWord] = [
+    append(b"hello", count=3), append(bytes(200_000)), append(b"", count=0), Appended(3, 1, 17, 4), Fetch(3, 1, 4, 2),
+    Stale(9, 1), AskVote(4, 1, 17, 3, True, False), Vote(4, 1, True, False), TimeoutNow(3, 1),
+    make_chunk(3, 1, 900, 2, 0, True, bytes(300_000)), ChunkAck(3, 1, 900, 2, 1),
+]  # fmt: skip
+
+
+@pytest.fixture
+def pair(make: Make) -> tuple[Node, Node]:
+    nodes = make(1), make(2)
+    join(*nodes)
+    return nodes
+
+
+# -- arriving ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_kind_of_word_arrives_at_the_one_it_is_sent_to(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    one.links.send([(2, word) for word in WORDS])
+    until(lambda: len(two.heard) == len(WORDS), two)
+    assert two.heard == WORDS
+
+
+def test_what_is_published_arrives_at_everyone(make: Make) -> None:
+    one, two, three = make(1), make(2), make(3)
+    join(one, two, three)
+    one.links.publish(WORDS)
+    until(lambda: len(two.heard) == len(three.heard) == len(WORDS), one, two, three)
+    assert two.heard == three.heard == WORDS
+    assert one.heard == []
+
+
+def test_words_travel_over_ipc(make: Make, tmp_path: Path) -> None:
+    one, two = (make(node, endpoints=(f"ipc://{tmp_path}/l{node}", f"ipc://{tmp_path}/p{node}")) for node in (1, 2))
     join(one, two)
-    return one, two
+    two.links.send([(1, Stale(9, 2))])
+    until(lambda: one.heard == [Stale(9, 2)], one)
 
 
-def join(*all_links: PeerLinks) -> None:
-    """Connect all with all, and wait until what is published and what is sent arrives."""
-    for links in all_links:
-        for other in all_links:
-            links.add_peer(other.node, other.address)
-    others = len(all_links) - 1
-    for links in all_links:
-        until(lambda: len(pumped(links).connected()) == others)  # noqa: B023  # called here
-        heard: set[int] = set()
-        while len(heard) < others:
-            links.publish([Stale(0, links.node)])
-            for other in all_links:
-                if any(word == Stale(0, links.node) for word in other.receive()):
-                    heard.add(other.node)
-    for links in all_links:
-        wait_for_silence(links)
+def test_a_poller_wakes_for_peers_that_came_after_it(make: Make) -> None:
+    one, two = make(1), make(2)
+    poller = zmq.Poller()
+    two.links.register(poller)
+    join(one, two)
+    one.links.publish([Stale(9, 1)])
+    until(lambda: poller.poll(LIMIT_S * 1000) and (two.hear() or two.heard == [Stale(9, 1)]))
+    two.links.remove_peer(1)
+    assert len(poller.sockets) == 1  # where others may still speak to us
 
 
-def wait_for_silence(links: PeerLinks) -> None:
-    """Everything published while connecting came over connections that keep the order: a marker comes last."""
-    time_is_up = time.monotonic() + LIMIT_S
-    quiet = 0
-    while quiet < 20:
-        quiet = 0 if links.receive() else quiet + 1
-        time.sleep(0.002)
-        assert time.monotonic() < time_is_up
+def test_receive_is_bounded_and_says_if_it_left_something_behind(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    one.links.send([(2, Stale(9, 1)), (2, Stale(10, 1)), (2, Stale(11, 1))])
+    bounded: list[PeerWord] = []
+
+    def came_one_by_one() -> bool:
+        some = two.links.receive(words_max=1)
+        assert two.links.drained == (not some)
+        bounded.extend(word for word in some if word.term)
+        return len(bounded) == 3
+
+    until(came_one_by_one)
+
+
+# -- rule 19: nobody speaks for another -------------------------------------------------------------------------------
+
+
+def test_rule_19_a_word_of_another_cluster_is_dropped(make: Make) -> None:
+    one, two = make(1), make(2, cluster="other")
+    for node, other in ((one, two), (two, one)):
+        node.links.add_peer(other.node, other.links.address)
+    until(lambda: one.links.connected() and two.links.connected(), one, two)
+    one.links.send([(2, Stale(9, 1))])
+    until(lambda: one.links.publish([Stale(9, 1)]) or two.links.counters.foreign > 3, two)
+    assert two.heard == []
+
+
+@pytest.mark.parametrize("route", [b"", b"1", b"03", b"+3", b"x"])
+def test_rule_19_a_word_sent_under_anothers_name_is_dropped(make: Make, stranger: Say, route: bytes) -> None:
+    node = make(2)
+    stranger(node, route, frames_of(Stale(9, 3), "c", 1))
+    until(lambda: node.links.counters.foreign, node)
+    assert node.heard == []
+
+
+def test_rule_19_a_word_under_our_own_name_is_dropped(make: Make, stranger: Say) -> None:
+    node = make(2)
+    stranger(node, b"2", frames_of(Stale(9, 2), "c", 1))
+    until(lambda: node.links.counters.foreign, node)
+    assert node.heard == []
+
+
+def test_rule_19_a_word_published_by_another_than_its_sender_is_dropped(make: Make) -> None:
+    two, three = make(2), make(3)
+    two.links.add_peer(1, PeerAddress(three.links.address.listen, three.links.address.publish))
+    until(lambda: three.links.publish([Stale(9, 3)]) or two.links.counters.foreign, two)
+    assert two.heard == []
+
+
+def test_rule_6_a_node_that_is_not_among_our_peers_may_speak_in_its_own_name(make: Make, stranger: Say) -> None:
+    node = make(2)
+    stranger(node, b"3", frames_of(AskVote(9, 3, 1, 1, True, False), "c", 1))
+    until(lambda: node.heard == [AskVote(9, 3, 1, 1, True, False)], node)
+
+
+def test_a_word_of_another_version_is_foreign(make: Make, stranger: Say) -> None:
+    node = make(2)
+    stranger(node, b"3", [b"PP9", *frames_of(Stale(9, 3), "c", 1)[1:]])
+    until(lambda: node.links.counters.foreign, node)
+    assert node.heard == []
+
+
+def test_rule_11_a_word_of_a_former_process_of_a_peer_is_dropped(make: Make, stranger: Say) -> None:
+    node = make(2)
+    for term, incarnation in ((1, 5), (2, 6), (3, 5), (4, 6)):
+        stranger(node, b"3", frames_of(Stale(term, 3), "c", incarnation))
+    until(lambda: len(node.heard) == 3, node)
+    assert [word.term for word in node.heard] == [1, 2, 4]
+    assert node.links.counters.stale == 1
+
+
+# -- what is broken ---------------------------------------------------------------------------------------------------
+
+
+def test_rule_24_an_append_with_a_flipped_bit_is_dropped_and_the_next_is_heard(make: Make, stranger: Say) -> None:
+    node = make(2)
+    *front, entries = frames_of(append(b"hello", sender=3), "c", 1)
+    stranger(node, b"3", [*front, entries[:-1] + b"O"])
+    stranger(node, b"3", [*front, entries])
+    until(lambda: node.heard, node)
+    assert node.heard == [append(b"hello", sender=3)]
+    assert node.links.counters.corrupt == 1
+
+
+def test_garbage_is_dropped_and_what_follows_is_heard(make: Make, stranger: Say) -> None:
+    node = make(2)
+    garbage = [[b""], [b"PP1"], [b"PP1", b"\xc1"], [b"PP1", b"\x96" + b"\x01" * 6, b"x"], [b"x"] * 50]
+    for frames in garbage:
+        stranger(node, b"3", frames)
+    stranger(node, b"3", frames_of(Stale(9, 3), "c", 1))
+    until(lambda: node.heard, node)
+    assert node.heard == [Stale(9, 3)]
+    assert node.links.counters.corrupt + node.links.counters.foreign == len(garbage)
+
+
+def test_rule_20_who_sends_a_frame_that_is_too_large_is_cut_off_and_others_are_heard(make: Make, stranger: Say) -> None:
+    node = make(2, frame_max=10_000)
+    stranger(node, b"3", frames_of(append(bytes(20_000), sender=3), "c", 1))
+    stranger(node, b"4", frames_of(Stale(9, 4), "c", 1))
+    until(lambda: node.heard, node)
+    assert node.heard == [Stale(9, 4)]
+
+
+# -- nobody waits -----------------------------------------------------------------------------------------------------
+
+
+def test_rule_18_publishing_to_one_who_does_not_read_drops_words_and_stops_nobody(make: Make) -> None:
+    one, deaf, three = make(1), make(2), make(3)
+    join(one, deaf, three)
+    count = 5 * PUBLISH_HWM
+    for at in range(count):
+        one.links.publish([append(bytes(10_000), count=1)._replace(round=at)])
+        three.hear()
+    until(lambda: three.heard and _round(three.heard[-1]) == count - 1, three)
+    assert len(three.heard) == count
+    until(lambda: one.links.publish([Stale(9, 1)]) or Stale(9, 1) in deaf.heard, deaf)
+    assert len(deaf.heard) < count
+
+
+def _round(word: PeerWord) -> int:
+    assert isinstance(word, Append)
+    return word.round
+
+
+def test_rule_20_what_is_sent_to_one_who_is_away_is_dropped_at_once(make: Make, tmp_path: Path) -> None:
+    node = make(1)
+    node.links.add_peer(2, PeerAddress(f"ipc://{tmp_path}/nobody", f"ipc://{tmp_path}/none"))
+    node.links.send([(2, Stale(9, 1)), (77, Stale(9, 1))])
+    assert node.links.counters.unsent == 2
+    assert node.links.connected() == set()
+
+
+def test_rule_20_every_socket_has_its_limits(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+    opened: list[zmq.Socket[bytes]] = []
+    original = zmq.Context.socket
+
+    def recorded(self: Any, kind: int, *args: Any, **options: Any) -> Any:
+        opened.append(original(self, kind, *args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(zmq.Context, "socket", recorded)
+    make(1).links.add_peer(2, PeerAddress("tcp://127.0.0.1:1", "tcp://127.0.0.1:1"))
+    kinds = {socket.getsockopt(zmq.TYPE): socket for socket in opened}
+    assert set(kinds) == {zmq.PUB, zmq.SUB, zmq.ROUTER, zmq.DEALER, zmq.PAIR}
+    assert kinds[zmq.DEALER].getsockopt(zmq.IMMEDIATE) == 1
+    del kinds[zmq.PAIR]  # news of the DEALER, within the process
+    for socket in kinds.values():
+        assert 0 <= socket.getsockopt(zmq.LINGER) <= 1000
+        assert 0 < socket.getsockopt(zmq.SNDHWM) <= PUBLISH_HWM
+        assert 0 < socket.getsockopt(zmq.RCVHWM) <= PUBLISH_HWM
+        assert socket.getsockopt(zmq.MAXMSGSIZE) == 1 << 20
+        for option in (zmq.HANDSHAKE_IVL, zmq.HEARTBEAT_TIMEOUT, zmq.HEARTBEAT_TTL, zmq.CONNECT_TIMEOUT):
+            assert socket.getsockopt(option) == 1000
+        assert socket.getsockopt(zmq.HEARTBEAT_IVL) == 250
+
+
+def test_an_endpoint_that_is_taken_is_named(make: Make) -> None:
+    one = make(1)
+    with pytest.raises(InvalidArgument, match=f"cannot listen for peers on {one.links.address.publish}"):
+        make(2, endpoints=(ANY, one.links.address.publish))
+
+
+def test_an_endpoint_that_is_none_is_named(make: Make) -> None:
+    with pytest.raises(InvalidArgument, match="cannot connect to node 2 at nonsense"):
+        make(1).links.add_peer(2, PeerAddress("nonsense", ANY))
+
+
+# -- processes that end -----------------------------------------------------------------------------------------------
+
+
+def meet(one: Node, process: "subprocess.Popen[str]") -> PeerAddress:
+    """Connect to the process, and wait until it hears what is published and sent."""
+    address = endpoints_of(process)
+    one.links.add_peer(2, address)
+    until(lambda: one.links.publish([Stale(6, 1)]) or Stale(7, 2) in one.heard, one)
+    until(lambda: one.links.connected() == {2}, one)
+    return address
+
+
+def test_a_peer_whose_process_is_killed_is_lost_and_comes_back(make: Make, spawn: Spawn) -> None:
+    one = make(1)
+    process = spawn(one)
+    address = meet(one, process)
+    assert one.lost == []
+    process.kill()
+    process.wait()
+    until(lambda: one.lost == [2], one)
+    assert one.links.connected() == set()
+    one.links.send([(2, Stale(20, 1))])
+    assert one.links.counters.unsent == 1
+    endpoints_of(spawn(one, incarnation=2, endpoints=address))
+    until(lambda: one.links.connected() == {2}, one)
+    one.links.send([(2, Stale(30, 1))])
+    until(lambda: Stale(31, 2) in one.heard, one)
+    until(lambda: one.links.publish([Stale(40, 1)]) or Stale(41, 2) in one.heard, one)
+    assert Stale(21, 2) not in one.heard
+    assert one.lost == [2]
+
+
+def test_a_peer_whose_process_is_stopped_is_lost(make: Make, spawn: Spawn) -> None:
+    one = make(1, election_ms=300)
+    process = spawn(one)
+    meet(one, process)
+    os.kill(process.pid, signal.SIGSTOP)
+    until(lambda: one.lost == [2], one)
+    os.kill(process.pid, signal.SIGCONT)
+    until(lambda: one.links.connected() == {2}, one)
+    until(lambda: one.links.publish([Stale(50, 1)]) or Stale(51, 2) in one.heard, one)
+
+
+def test_a_peer_that_is_removed_is_not_lost(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    one.links.remove_peer(2)
+    until(lambda: two.lost == [] and one.links.connected() == set(), one)
+    one.links.send([(2, Stale(9, 1))])
+    assert one.links.counters.unsent == 1
+    assert one.lost == []

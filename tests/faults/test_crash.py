@@ -1,0 +1,83 @@
+"""kill -9 of the daemon, again and again, at any moment, while everybody works: nothing is lost, nothing done twice.
+
+PENSTOCK_ROUNDS kills (default 3; `make soak`: 50) with the dice of PENSTOCK_SEED.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import penstock
+from faults.crew import ROUNDS, Crew, daemon_at, drained, judge, make_queues, until
+from faults.worker import JOBS, WORK
+from penstock.cli.private import PrivateDaemon
+
+PROGRESS_MAX = 400_000  # bytes of history between two kills
+STARTING_MAX_S = 0.5  # a kill may hit the start, too
+
+LIMITS = {
+    "few checkpoints": "",
+    "a checkpoint every 50 entries": "[limits]\ncheckpoint_entries = 50\n",
+}
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_nothing_is_lost_and_nothing_done_twice_however_often_the_daemon_is_killed(
+    short: Path, limits: str, record_property: Callable[[str, object], None]
+) -> None:
+    with daemon_at(short, LIMITS[limits]) as daemon, Crew(daemon) as crew:
+        make_queues(daemon.endpoint)
+        for role, name in (
+            ("produce", "p1"), ("produce", "p2"), ("submit", "s1"), ("consume", "c1"), ("consume", "c2"),
+            ("complete", "w1"),
+        ):  # fmt: skip
+            crew.start(role, name)
+        for _ in range(ROUNDS):
+            _progress(crew, crew.random.randrange(1, PROGRESS_MAX))
+            daemon.kill()
+            if crew.random.random() < 0.2:
+                _kill_at_its_start(daemon, crew.random.uniform(0, STARTING_MAX_S))
+            daemon.start()
+        _progress(crew, PROGRESS_MAX)  # everybody has survived the last one, too
+        crew.stop("p1", "p2", "s1")
+        drained(crew, WORK, JOBS)
+        crew.stop("c1", "c2", "w1")
+        _see_all_results(crew)
+        found = judge(crew)
+    record_property("figures", str(found))
+    print(f"{limits}: {ROUNDS} kills, {found}")  # noqa: T201 (pytest -s: the figures of a soak)
+
+
+def _progress(crew: Crew, size: int) -> None:
+    """Wait until as much more has happened."""
+    wanted = crew.size() + size
+
+    def happened() -> bool:
+        crew.alive()
+        return crew.size() >= wanted
+
+    until(happened, f"{size} bytes more of history")
+
+
+def _kill_at_its_start(daemon: PrivateDaemon, after_s: float) -> None:
+    """Start it and kill it while it recovers, or shortly after."""
+    daemon.launch()
+    time.sleep(after_s)
+    daemon.kill()
+
+
+def _see_all_results(crew: Crew) -> None:
+    """A last witness: every outcome that the daemon kept."""
+    from faults.history import Recorder
+
+    with penstock.connect(crew.daemon.endpoint) as client:
+        outcomes = client.drain(JOBS, timeout=30)
+        recorder = Recorder(crew.folder, "witness")
+        assert {outcome.status for outcome in outcomes} == {"done"}
+        recorder.note_all(
+            {"kind": "result", "queue": JOBS, "ids": [outcome.value[0]], "value": outcome.value} for outcome in outcomes
+        )

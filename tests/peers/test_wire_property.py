@@ -1,0 +1,105 @@
+"""Payloads are cut and joined without loss, and frames come back as they went."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.peers import wire
+from penstock.peers.errors import ERRORS, InvalidArgument, PenstockError, ProtocolError, from_body, shown, to_body
+
+Batch = tuple[list[bytes], wire.Headers]
+values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=5) | st.binary(max_size=5)
+header = st.none() | st.dictionaries(st.text(max_size=5), values, max_size=2)
+# Around 16 bodies the list, and around 256 bytes a body, are packed in another format.
+body = st.binary(max_size=8) | st.binary(min_size=250, max_size=260)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    bodies = draw(st.lists(body, min_size=1, max_size=20))
+    headers = draw(st.none() | st.lists(header, min_size=len(bodies), max_size=len(bodies)))
+    return bodies, headers
+
+
+@st.composite
+def cut_batches(draw: st.DrawFn) -> tuple[Batch, int, int, dict[str, Any] | None]:
+    batch = draw(batches())
+    count = len(batch[0])
+    start, end = draw(st.just((0, count)) | st.tuples(st.integers(0, count - 1), st.integers(1, count)))
+    extra = draw(st.none() | st.just({"penstock-queue": "jobs", "penstock-offset": 7}))
+    return batch, min(start, end - 1), end, extra
+
+
+@given(batches())
+def test_a_payload_comes_back_as_it_went(batch: Batch) -> None:
+    assert wire.unpack_payload(wire.pack_payload(*batch)) == batch
+
+
+@given(st.lists(cut_batches(), min_size=1, max_size=5), st.data())
+def test_joined_payloads_hold_every_message_with_its_headers(
+    cuts: list[tuple[Batch, int, int, dict[str, Any] | None]], data: st.DataObject
+) -> None:
+    parts, bodies = [], []
+    headers: list[dict[str, Any] | None] = []
+    for (some, theirs), start, end, extra in cuts:
+        parts.append(wire.Part(wire.pack_payload(some, theirs), start, end, len(some), theirs is None, extra))
+        bodies += some[start:end]
+        for mine in (theirs or [None] * len(some))[start:end]:
+            headers.append({**(mine or {}), **extra} if extra else mine)
+    joined, found = wire.unpack_payload(wire.join_payload(parts))
+    assert joined == bodies
+    assert [it or None for it in found or [None] * len(bodies)] == [it or None for it in headers]
+
+
+@given(st.binary(max_size=60))
+def test_noise_is_no_payload_or_a_right_one(noise: bytes) -> None:
+    try:
+        bodies, headers = wire.unpack_payload(noise)
+    except ProtocolError:
+        return
+    assert all(type(body) is bytes for body in bodies)
+    assert headers is None or len(headers) == len(bodies)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=4))
+def test_noise_is_no_request_or_a_right_one(noise: list[bytes]) -> None:
+    for frames in (noise, [wire.MAGIC, *noise]):
+        try:
+            request = wire.parse_request(frames)
+        except ProtocolError:
+            continue
+        assert type(request.op) is str
+        assert type(request.sequence) is int
+
+
+@given(st.text(max_size=9), st.integers(-(2**63), 2**63 - 1), st.dictionaries(st.text(max_size=4), values), st.binary())
+def test_requests_and_replies_come_back_as_they_went(
+    op: str, sequence: int, args: dict[str, Any], payload: bytes
+) -> None:
+    assert wire.parse_request(wire.request(op, sequence, args, payload)) == (op, sequence, args, payload)
+    assert wire.parse_reply(wire.reply(sequence, op, args)) == (sequence, op, args, None)
+
+
+@pytest.mark.parametrize("code", sorted(ERRORS))
+def test_an_error_comes_back_as_itself(code: str) -> None:
+    error = from_body(code, to_body(ERRORS[code]("what", "what would be right")))
+    assert (type(error), error.message, error.hint) == (ERRORS[code], "what", "what would be right")
+
+
+def test_an_unknown_code_is_a_protocol_error() -> None:
+    assert isinstance(from_body("Surprise", {"message": "boo"}), ProtocolError)
+    assert issubclass(InvalidArgument, PenstockError)
+
+
+@given(st.recursive(values, lambda it: st.lists(it) | st.dictionaries(st.text(), it), max_leaves=20))
+def test_whatever_is_shown_is_short(value: Any) -> None:
+    assert len(shown(value)) <= 80
+
+
+def test_what_is_shown_may_be_deep() -> None:
+    value: Any = None
+    for _ in range(100_000):
+        value = (value,)
+    assert len(shown(value)) <= 80
