@@ -28,6 +28,8 @@ class Encoded:
 
     def keep(self, entry: Entry, raw: bytes) -> None:
         """Remember the bytes out of which this entry was decoded."""
+        if id(entry) in self._kept:
+            return
         self._kept[id(entry)] = entry, raw
         self._bytes += len(raw)
         while self._bytes > self._bytes_max:

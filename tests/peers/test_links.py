@@ -366,15 +366,15 @@ def test_rule_20_every_socket_has_its_limits(monkeypatch: pytest.MonkeyPatch, ma
         assert socket.getsockopt(zmq.HEARTBEAT_IVL) == 250
 
 
-def test_an_endpoint_that_is_taken_is_named(make: Make) -> None:
-    one = make(1)
-    with pytest.raises(InvalidArgument, match=f"cannot listen for peers on {one.links.address.publish}"):
-        make(2, endpoints=(ANY, one.links.address.publish))
+def test_an_endpoint_that_is_taken_is_named_and_nothing_stays_open(make: Make) -> None:
+    taken = make(1).links.address.publish
+    with zmq.Context() as context, pytest.raises(InvalidArgument, match=f"cannot listen for peers on {taken}"):
+        PeerLinks(context, "c", 2, 1, ANY, taken, {})
 
 
 def test_an_endpoint_that_is_none_is_named(make: Make) -> None:
     with pytest.raises(InvalidArgument, match="cannot connect to node 2 at nonsense"):
-        make(1).links.add_peer(2, PeerAddress("nonsense", ANY))
+        make(1).links.add_peer(2, PeerAddress("nonsense", "tcp://127.0.0.1:1"))
 
 
 # -- processes that end -----------------------------------------------------------------------------------------------
