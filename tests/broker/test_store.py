@@ -403,7 +403,7 @@ from penstock.peers.log import Entry
 
 store = Store(Path(sys.argv[1]), 64 << 20, "interval")
 for index in range(1, 21):
-    store.commit(Writes([Entry(index, 1, 1000, 0, 0, m.Count(), b"x" * 1000)], None, None))
+    store.commit(Writes(None, [Entry(index, 1, 1000, 0, 0, m.Count(), b"x" * 1000)], None, None))
     assert store.payload(index) == b"x" * 1000, "what is not safe yet is served nevertheless"
     if index == 12:
         store.flush()
@@ -417,14 +417,14 @@ def test_interval_loses_only_what_was_not_flushed_and_the_store_stays_sound(tmp_
     store = Store(tmp_path, 64 * MIB)
     store.recover()
     assert [entry.index for entry in store.replay()] == list(range(1, 13))
-    store.commit(Writes([Entry(13, 1, 1000, 0, 0, m.Count(), b"")], None, None))
+    store.commit(Writes(None, [Entry(13, 1, 1000, 0, 0, m.Count(), b"")], None, None))
     store.close()
 
 
 def test_interval_does_not_wait_for_its_time_when_much_was_written(tmp_path: Path) -> None:
     store = Store(tmp_path, 512 * MIB, "interval")
     for index in range(1, 10):
-        store.commit(Writes([Entry(index, 1, 1000, 0, 0, m.Count(), b"x" * (8 * MIB))], None, None))
+        store.commit(Writes(None, [Entry(index, 1, 1000, 0, 0, m.Count(), b"x" * (8 * MIB))], None, None))
     assert store.commits == 2
     assert store.dirty
     store.close()
