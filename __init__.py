@@ -4,8 +4,9 @@
 """
 
 from penstock.client.client import Client, connect
+from penstock.client.cluster import ClusterInfo, MemberInfo
 from penstock.client.consumer import Consumer
-from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, TopicInfo
+from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
 from penstock.client.jobs import Job, JobOutcome
 from penstock.client.message import Message
 from penstock.client.producer import Producer
@@ -39,6 +40,7 @@ __all__ = [
     "AlreadyExists",
     "Client",
     "Closed",
+    "ClusterInfo",
     "Consumer",
     "GroupInfo",
     "InvalidArgument",
@@ -48,6 +50,7 @@ __all__ = [
     "JobInfo",
     "JobOutcome",
     "LeaseLost",
+    "MemberInfo",
     "Message",
     "NoQuorum",
     "NotFound",
@@ -60,6 +63,7 @@ __all__ = [
     "QueueInfo",
     "Receipt",
     "SessionExpired",
+    "Staleness",
     "StorageFull",
     "Timeout",
     "TooLarge",

@@ -109,6 +109,7 @@ def _pack_meta(state: State) -> bytes:
             "stamp_ms": state.stamp_ms,
             "next_queue_id": state.next_queue_id,
             "shares": sorted(state.shares.items()),
+            "addresses": sorted(state.addresses.items()),
         }
     )
     return packed
@@ -145,6 +146,7 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
     state.applied, state.stamp_ms = fields["applied"], fields["stamp_ms"]
     state.next_queue_id = fields["next_queue_id"]
     state.shares = dict(fields["shares"])
+    state.addresses = {node: tuple(address) for node, address in fields["addresses"]}
     for raw in sessions:
         id, secret, client, last, answers = msgpack.unpackb(raw, use_list=False)
         session = Session(id, secret, client, last)

@@ -89,6 +89,13 @@ def _endpoints(value: Any, key: str) -> tuple[str, ...]:
     return endpoints
 
 
+def _endpoint(value: Any, key: str) -> str:
+    if not isinstance(value, str):
+        raise _refuse(key, value, 'give an endpoint, such as "tcp://127.0.0.1:7471"')
+    _check_endpoint(value, key)
+    return value
+
+
 def _check_endpoint(endpoint: str, key: str) -> None:
     scheme, _, rest = endpoint.partition("://")
     if scheme == "ipc" and rest:
@@ -128,8 +135,24 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """One node, as the others find it: `client` is where clients go, `listen` and `publish` where nodes do."""
+
+    id: int = _key(0, _integer(1, 2**31))
+    client: str = _key("", _endpoint)
+    listen: str = _key("", _endpoint)
+    publish: str = _key("", _endpoint)
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     name: str = _key("penstock", _text)
+    listen: str = _key("tcp://127.0.0.1:7471", _endpoint)
+    publish: str = _key("tcp://127.0.0.1:7472", _endpoint)
+    election_ms: int = _key(1_000, _duration(100), "election_timeout")
+    heartbeat_ms: int = _key(100, _duration(10), "heartbeat")
+    join: bool = _key(False, _flag)  # a new node of a cluster that runs: it learns first, and votes when it is promoted
+    peers: tuple[Peer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +267,9 @@ def _config(tables: Mapping[str, Any]) -> Config:
             raise _unknown(name, sections, "")
         if not isinstance(table, dict):
             raise _refuse(name, table, f"write [{name}] and its keys below it")
-    if "peer" in tables.get("cluster", {}):
-        raise InvalidArgument("cluster.peer: this version runs a cluster of one", "leave [[cluster.peer]] out")
     config = Config(
         node=_section(Node(), "node", tables.get("node", {})),
-        cluster=_section(Cluster(), "cluster", tables.get("cluster", {})),
+        cluster=_cluster(tables.get("cluster", {})),
         storage=_section(Storage(), "storage", tables.get("storage", {})),
         security=_section(Security(), "security", tables.get("security", {})),
         limits=_section(Limits(), "limits", tables.get("limits", {})),
@@ -258,8 +279,28 @@ def _config(tables: Mapping[str, Any]) -> Config:
     return config
 
 
+def _cluster(table: Mapping[str, Any]) -> Cluster:
+    """[cluster], with every [[cluster.peer]]: all nodes, this one among them."""
+    rows = table.get("peer", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _refuse("cluster.peer", rows, "write [[cluster.peer]] and its keys below it")
+    cluster = _section(Cluster(), "cluster", {key: value for key, value in table.items() if key != "peer"})
+    peers: list[Peer] = []
+    for number, row in enumerate(rows, 1):
+        name = f"cluster.peer (number {number})"
+        peer = _section(Peer(), name, row)
+        missing = [key for key in ("id", "client", "listen", "publish") if not getattr(peer, key)]
+        if missing:
+            raise InvalidArgument(f"{name} has no {', '.join(missing)}", "give id, client, listen and publish")
+        if any(other.id == peer.id for other in peers):
+            raise InvalidArgument(f"{name}: id {peer.id} is given twice", "every node has an id of its own")
+        peers.append(peer)
+    return replace(cluster, peers=tuple(peers))
+
+
 def _section(defaults: Section, name: str, table: Mapping[str, Any]) -> Section:
-    fields = {item.metadata["key"] or item.name: item for item in dataclasses.fields(defaults)}  # type: ignore[arg-type]
+    named = [item for item in dataclasses.fields(defaults) if "read" in item.metadata]  # type: ignore[arg-type]
+    fields = {item.metadata["key"] or item.name: item for item in named}
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in fields:
@@ -306,9 +347,45 @@ def _check(config: Config) -> None:
                 f"node.listen is {endpoint!r}: other machines can reach it, and security.curve and .auth are false",
                 'listen on loopback or ipc, such as "tcp://127.0.0.1:7470"',
             )
+    _check_cluster(config)
     if config.storage.max_message_bytes > config.storage.map_size_bytes:
         raise InvalidArgument(
             f"storage.max_message ({config.storage.max_message_bytes} bytes) is larger than storage.map_size "
             f"({config.storage.map_size_bytes} bytes)",
             "make the map larger or the messages smaller",
         )
+
+
+def _check_cluster(config: Config) -> None:
+    cluster = config.cluster
+    if not cluster.peers:
+        return
+    mine = [peer for peer in cluster.peers if peer.id == config.node.id]
+    if not mine:
+        raise InvalidArgument(
+            f"node.id is {config.node.id}, and no [[cluster.peer]] has this id", "name all nodes, this one among them"
+        )
+    for key, here, there in (
+        ("node.listen", config.node.listen, mine[0].client), ("cluster.listen", (cluster.listen,), mine[0].listen),
+        ("cluster.publish", (cluster.publish,), mine[0].publish),
+    ):  # fmt: skip
+        if there not in here:
+            raise InvalidArgument(
+                f"{key} is {', '.join(here)}, but its [[cluster.peer]] says {there}", "make them agree"
+            )
+    if 3 * cluster.heartbeat_ms > cluster.election_ms:
+        raise InvalidArgument(
+            f"cluster.election_timeout is {cluster.election_ms} ms, less than three times the heartbeat",
+            "a primary must be allowed to miss two heartbeats",
+        )
+    if config.storage.durability != "fsync":
+        raise InvalidArgument(
+            f'storage.durability is "{config.storage.durability}" in a cluster', 'a vote needs "fsync": give that'
+        )
+    for peer in cluster.peers:
+        for endpoint in (peer.client, peer.listen, peer.publish):
+            if reachable(endpoint):
+                raise InvalidArgument(
+                    f"cluster.peer {peer.id} is at {endpoint}: other machines can reach it, without encryption",
+                    "use loopback or ipc: this version has no curve yet",
+                )

@@ -16,7 +16,9 @@ from typing import Any
 
 import zmq
 
+from ..peers.encoded import Encoded
 from ..peers.errors import InvalidArgument
+from ..peers.links import PeerAddress, PeerLinks
 from ..peers.log import CorruptEntry, Entry
 from ..peers.messages import SetMembers
 from ..peers.raft.core import Raft, Timing
@@ -28,6 +30,8 @@ from .desk import Limits
 from .links import Links
 from .model import Model
 from .node import Node, Turn
+from .outbox import Message
+from .peering import Peering
 from .store import CorruptRow, Recovered, StartError, Store
 
 __all__ = ["StartError", "serve"]
@@ -101,7 +105,21 @@ class Daemon:
         self.links = Links(context, config.node.listen, frame_max, self.node.counters)
         closing.callback(self.links.close)
         self.links.watch(closing.enter_context(self._signals()))
+        self.peering = self._join(context, frame_max, closing) if config.cluster.peers else None
         self._flush_ms = self.clock.now_ms()
+
+    def _join(self, context: zmq.Context[zmq.Socket[bytes]], frame_max: int, closing: contextlib.ExitStack) -> Peering:
+        """The sockets to the other nodes."""
+        cluster = self.config.cluster
+        incarnation = time.time_ns() // 1_000_000
+        addresses = {peer.id: PeerAddress(peer.listen, peer.publish) for peer in cluster.peers}
+        self.store.encoded = encoded = Encoded()
+        links = PeerLinks(
+            context, cluster.name, self.config.node.id, incarnation, cluster.listen, cluster.publish, addresses,
+            cluster.election_ms, frame_max, encoded,
+        )  # fmt: skip
+        closing.callback(links.close)
+        return Peering(links, self.links)
 
     def _recover(self) -> Node:
         """The checkpoint, and the log behind it, which the node takes in when it knows how far it is committed."""
@@ -109,7 +127,7 @@ class Daemon:
         try:
             found = store.recover()
             model = self._model(found)
-            known = checkpoint.Consensus(0, 0, [(0, Members((config.node.id,)))])
+            known = checkpoint.Consensus(0, 0, [(0, self._first_members())])
             if found.consensus is not None:
                 known = checkpoint.unpack_consensus(found.consensus)
             tail = Tail(known.floor, known.term, store.entries, config.limits.cache_bytes)
@@ -121,7 +139,7 @@ class Daemon:
                 f"{store.folder}: {fault}", "restore the data folder from a copy; nothing was changed"
             ) from fault
         now_ms = self.clock.now_ms()
-        timing = Timing()
+        timing = Timing(config.cluster.election_ms, config.cluster.heartbeat_ms)
         raft = Raft(config.node.id, found.hard, tail, known.history[-1][1], timing, SystemRandom(), now_ms)
         raft.history = known.history
         about = {
@@ -129,13 +147,21 @@ class Daemon:
             "version": version("penstock"), "pid": os.getpid(), "data": str(store.folder.absolute()),
             "durability": config.storage.durability, "started_ms": now_ms, "recovery_ms": 0,
         }  # fmt: skip
+        if not model.state.addresses:
+            model.state.addresses = {peer.id: (peer.client, peer.listen, peer.publish) for peer in config.cluster.peers}
         return Node(model, raft, store, SystemRandom(), limits_of(config), about, now_ms)
+
+    def _first_members(self) -> Members:
+        """Of a log without any change of members: those of the configuration. One who joins later does not vote yet."""
+        cluster, me = self.config.cluster, self.config.node.id
+        nodes = tuple(sorted(peer.id for peer in cluster.peers)) or (me,)
+        return Members(tuple(node for node in nodes if node != me), (me,)) if cluster.join else Members(nodes)
 
     def _noting(self, entries: Iterable[Entry], history: list[tuple[int, Members]]) -> Iterator[Entry]:
         """The same entries. Noted on the way: changes of members, and how late it is."""
         for entry in entries:
             if isinstance(entry.command, SetMembers) and entry.index > history[-1][0]:
-                history.append((entry.index, Members(*entry.command)))
+                history.append((entry.index, Members(entry.command.voters, entry.command.learners)))
             self.clock.not_before(entry.stamp_ms)
             yield entry
 
@@ -182,8 +208,9 @@ class Daemon:
         lost: list[bytes] = []
         while not self.stopping:
             limits = self.config.limits
-            heard = links.receive(0 if lost else self._wait_ms(), limits.heard_max, limits.heard_bytes)
-            lost = self._carry_out(node.turn(clock.now_ms(), heard, lost))
+            heard_max = 0 if node.is_crowded else limits.heard_max
+            heard = links.receive(0 if lost else self._wait_ms(), heard_max, limits.heard_bytes)
+            lost = self._carry_out(self._turn(heard, lost))
             self._between_turns()
         turn = node.close(clock.now_ms())
         store.commit(turn.writes)
@@ -191,11 +218,31 @@ class Daemon:
         links.send(turn.messages)
         logger.info("stopped applied=%d", node.desk.state.applied)
 
+    def _turn(self, heard: list[Message], lost: list[bytes]) -> Turn:
+        node, peering, now_ms = self.node, self.peering, self.clock.now_ms()
+        if peering is None:
+            return node.turn(now_ms, heard, lost)
+        words, broken = peering.hear()
+        node.connected = peering.links.connected()
+        return node.turn(now_ms, heard, lost, words, broken, peering.drained)
+
     def _carry_out(self, turn: Turn) -> list[bytes]:
         """The order of the world: durable first, then said. Returns the routes on which it could not be said."""
-        # An answer that leaves before it is on disk is a promise that a crash breaks.
+        node, peering = self.node, self.peering
+        if peering is not None:
+            peering.publish(turn.early)  # the others write it while we do; we count ourselves only after our own fsync
+        # A vote, an answer or an ack that leaves before it is on disk is a promise that a crash breaks.
         self.store.commit(turn.writes)
-        return self.links.send(turn.messages + self.node.durable())
+        free = node.durable()
+        if peering is not None:
+            peering.send(turn.words)
+            peering.follow(node.desk.state.addresses, node.raft.members.everyone)
+        lost = self.links.send(turn.messages + free)
+        if turn.crash:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if turn.deposed:
+            node.reset(self._model(self.store.recover()), self.clock.now_ms())
+        return lost
 
     def _wait_ms(self) -> int:
         now_ms = self.clock.now_ms()

@@ -67,16 +67,19 @@ class Greeter:
                 desk.propose(session.id, sequence, m.Count())
         self._connections[route] = Connection(session.id)
         self.upkeep.heard[session.id] = desk.now_ms
-        limits = desk.limits
-        body = {
-            "session": session.token, "last": session.last, "node": self.about["node"],
-            "cluster": self.about["cluster"], "primary": self.about["primary"],
+        desk.reply(route, sequence, self.welcome(session))
+
+    def welcome(self, session: Session | None) -> dict[str, Any]:
+        """The answer to a hello. Without a session: to one who only reads."""
+        limits = self.desk.limits
+        return {
+            "session": None if session is None else session.token, "last": 0 if session is None else session.last,
+            "node": self.about["node"], "cluster": self.about["cluster"], "primary": self.about["primary"],
             "limits": {
                 "max_message": limits.max_message, "max_batch": limits.max_batch, "window": WINDOW,
                 "session_timeout_ms": limits.session_timeout_ms, "parked": limits.parked,
             },
         }  # fmt: skip
-        desk.reply(route, sequence, body)
 
     def _resume(self, token: object) -> Session:
         if type(token) is not str:

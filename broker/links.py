@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import zmq
 
@@ -33,7 +33,8 @@ class Links:
             self._socket.setsockopt(option, value)
         self.endpoints = [self._bind(endpoint) for endpoint in endpoints]
         self.rung = False  # the descriptor of `watch` was readable
-        self._poller = zmq.Poller()
+        self._fd = -1
+        self._poller, self._quiet = zmq.Poller(), zmq.Poller()  # quiet: without the clients
         self._poller.register(self._socket, zmq.POLLIN)
 
     def _bind(self, endpoint: str) -> str:
@@ -48,14 +49,24 @@ class Links:
 
     def watch(self, fd: int) -> None:
         """Let this descriptor, too, end the waiting of `receive`."""
-        self._poller.register(fd, zmq.POLLIN)
+        self._fd = fd
+        self.share(lambda poller: poller.register(fd, zmq.POLLIN))
+
+    def share(self, register: Callable[[zmq.Poller], None]) -> None:
+        """Let others, too, end the waiting of `receive`."""
+        register(self._poller)
+        register(self._quiet)
 
     def receive(self, wait_ms: int, heard_max: int, bytes_max: int) -> list[tuple[bytes, list[bytes]]]:
-        """What has come, at most `heard_max` messages and about `bytes_max` bytes; waits for the first one."""
+        """What has come, at most `heard_max` messages and about `bytes_max` bytes; waits for the first one.
+
+        With `heard_max` 0 clients are not heard, and do not end the waiting.
+        """
         heard: list[tuple[bytes, list[bytes]]] = []
         receive, get = self._socket.recv, self._socket.get
         if wait_ms:
-            self.rung = any(source is not self._socket for source, _ in self._poller.poll(wait_ms))
+            poller = self._poller if heard_max else self._quiet
+            self.rung = any(source == self._fd for source, _ in poller.poll(wait_ms))
         size = 0
         while len(heard) < heard_max and size < bytes_max:
             try:

@@ -68,7 +68,12 @@ class Model:
                 return delivery.extend(state, entry, command)
             case m.Expire():
                 return delivery.expire(state, entry, command)
-            case m.Noop() | m.Count() | m.SetMembers():
+            case m.Noop() | m.Count():
+                return OK
+            case m.SetMembers():
+                state.addresses |= {
+                    node: (client, listen, publish) for node, client, listen, publish in command.addresses
+                }
                 return OK
             case m.Refuse():
                 return refusal(ERRORS[command.code](command.message, command.hint))

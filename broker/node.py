@@ -11,7 +11,7 @@ from ..peers import wire
 from ..peers.errors import NoQuorum, NotPrimary, PenstockError, ProtocolError, shown
 from ..peers.raft.core import APPLY_BYTES, Raft
 from ..peers.raft.words import Word
-from . import checkpoint, reads
+from . import checkpoint, cluster, reads
 from . import requests as ask
 from .desk import Counters, Desk, Disk, Frames, Limits
 from .greeting import Greeter
@@ -22,8 +22,14 @@ from .sessions import Answer, Session
 from .upkeep import Upkeep
 from .waiting import Waiting
 
-OPS = sorted([*ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "ping", "bye", "status"])
+OPS = sorted(
+    [
+        *ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "ping", "bye", "status", "cluster",
+        "cluster_add", "cluster_remove", "cluster_transfer", "crash",
+    ]
+)  # fmt: skip
 WAIT_MAX_MS = 60_000
+READERS_MAX = 10_000
 UNCOMMITTED_MAX = 4_000  # entries; then clients are not heard until the majority has caught up
 Make = Callable[[ask.Args, bytes | None, ask.Bounds], ask.Proposal]
 
@@ -36,6 +42,7 @@ class Turn(NamedTuple):
     words: list[tuple[int, Word]]  # to one node each
     messages: list[Message]  # to clients: (route, frames)
     snapshots: list[int]  # nodes that lack what is no longer in the log
+    crash: bool  # a drill: end the process as kill -9 would
     deposed: bool  # the model ran ahead of the log: `reset` it from disk after the writes
 
 
@@ -62,6 +69,10 @@ class Node:
         self.random = random
         self.clients = clients or {}
         self.counters = Counters()
+        self.connected: set[int] = set()  # nodes to which the channel stands
+        self._readers: dict[bytes, None] = {}  # connections without a session, that only read, and only here
+        self._crash = False
+        self._heard_primary_ms = now_ms
         self.pace = Pace(raft.tail.floor, raft.tail.last - model.state.applied, now_ms)
         self.outbox = Outbox()
         self._office = 0  # the term in which the model is a primary's; 0: it is a replica's
@@ -70,6 +81,11 @@ class Node:
 
     def _furnish(self, model: Model, disk: Disk, limits: Limits, now_ms: int) -> None:
         self.bounds = _bounds(limits)
+        self._makes: dict[str, Make] = {
+            **ask.COUNTED,
+            "cluster_add": lambda args, payload, bounds: cluster.add(self.raft, self.desk.state, args),
+            "cluster_remove": lambda args, payload, bounds: cluster.remove(self.raft, self.desk.state, args),
+        }
         self.desk = Desk(model, self.raft, disk, limits, self.counters, now_ms)
         self.upkeep = Upkeep(model.state, now_ms)
         self.greeter = Greeter(self.desk, self.upkeep, self.random, self.about)
@@ -106,19 +122,23 @@ class Node:
         lost: Sequence[bytes] = (),
         words: Sequence[Word] = (),
         broken: Sequence[int] = (),
+        drained: bool = True,
     ) -> Turn:
         """Carry out everything heard. Nothing it says may leave before its writes are durable.
 
         `lost`: routes on which something of the last turn could not be said. `words`: what other nodes say. `broken`:
-        nodes to which the connection broke.
+        nodes to which the connection broke. `drained`: nothing that was heard was left behind.
         """
         self.counters.turns += 1
         self.counters.heard += len(heard)
         for word in words:
             self.raft.step(word, now_ms)
+            if word.sender == self.raft.primary:
+                self._heard_primary_ms = now_ms
         for node in broken:
             self.raft.lost(node, now_ms)
-        self.raft.tick(now_ms)
+        if drained or self.raft.is_primary:  # after a pause of ours, what waits in the sockets is no silence of others
+            self.raft.tick(now_ms)
         self.desk.begin(now_ms)
         if self._office and (self._office != self.raft.term or not self.raft.is_primary):
             return self._step_down(now_ms, heard)
@@ -139,6 +159,8 @@ class Node:
         for route, frames in heard:
             self._hear(route, frames)
         if self.raft.is_settled and not self._settling:  # before, nobody knows what is committed: no lease may end
+            if self.raft.members.learners and (promotion := cluster.promotion(self.raft, desk.state)) is not None:
+                desk.propose(0, 0, promotion)
             for command in self.upkeep.due(desk.now_ms, desk.limits.session_timeout_ms):
                 desk.propose(0, 0, command)
                 if isinstance(command, m.EndSession):
@@ -218,7 +240,7 @@ class Node:
             self.outbox.put(raft.tail.last, raft.round, messages)
             messages = self.outbox.release(raft.tail.commit, raft.confirmed_round)
         writes = checkpoint.Writes(ready.truncate_from, ready.entries, ready.hard, taken)
-        return Turn(ready.early, writes, ready.words, messages, ready.snapshots, deposed)
+        return Turn(ready.early, writes, ready.words, messages, ready.snapshots, self._crash, deposed)
 
     def _consensus(self) -> checkpoint.Consensus:
         """What stays known of the log up to the new floor, which is about to go."""
@@ -239,17 +261,58 @@ class Node:
     # -- what clients say when we are not the primary -----------------------------------------------------------------
 
     def _turn_away(self, route: bytes, frames: Frames) -> None:
+        sequence = 0
         try:
-            sequence = wire.parse_request(frames).sequence
-        except ProtocolError as fault:
-            self.desk.refuse(route, 0, fault)
-            return
-        self.desk.refuse(route, sequence, self._elsewhere())
+            request = wire.parse_request(frames)
+            sequence = request.sequence
+            if not self._is_local(route, request):
+                raise self._elsewhere()
+            self._answer_locally(route, request)
+        except PenstockError as fault:
+            self.desk.refuse(route, sequence, fault)
+
+    def _is_local(self, route: bytes, request: wire.Request) -> bool:
+        if request.op == "hello" and request.args.get("read_only") is True:
+            if len(self._readers) >= READERS_MAX:
+                self._readers.pop(next(iter(self._readers)))
+            self._readers[route] = None
+        return route in self._readers
+
+    def _answer_locally(self, route: bytes, request: wire.Request) -> None:
+        """Reads of a connection that asked for no more than what this node knows."""
+        desk, op, sequence = self.desk, request.op, request.sequence
+        lag_ms = 0 if self._office else max(0, desk.now_ms - self._heard_primary_ms)
+        fresh = {"applied": desk.state.applied, "lag_ms": lag_ms}
+        if op == "hello":
+            desk.reply(route, sequence, self.greeter.welcome(None) | fresh)
+        elif op in reads.READS:
+            found = reads.READS[op](desk.state, request.args, desk.now_ms, desk.payload)
+            desk.reply(route, sequence, {**found.body, **fresh}, found.payload)
+        elif op in ("ping", "status", "cluster", "crash"):
+            self._tell(route, sequence, op, fresh)
+        else:
+            raise ProtocolError(f"{shown(op)} on a connection that is read_only", "say hello without read_only")
+
+    def _tell(self, route: bytes, sequence: int, op: str, more: dict[str, Any]) -> None:
+        desk = self.desk
+        if op == "ping":
+            body: dict[str, Any] = {"now_ms": desk.now_ms}
+        elif op == "status":
+            body = self._status()
+        elif op == "crash":
+            self._crash, body = True, {}
+        else:
+            body = cluster.cluster_info(self.raft, desk.state, self.connected, desk.now_ms)
+        desk.reply(route, sequence, body | more)
+
+    def _client_of(self, node: int) -> str | None:
+        known = self.desk.state.addresses.get(node)
+        return known[0] if known is not None else self.clients.get(node)
 
     def _elsewhere(self) -> PenstockError:
         primary = self.raft.primary
         if primary and primary != self.raft.node:
-            return NotPrimary(f"node {self.raft.node} is a replica", "ask the primary", self.clients.get(primary))
+            return NotPrimary(f"node {self.raft.node} is a replica", "ask the primary", self._client_of(primary))
         return NoQuorum("no primary is known: too few nodes are alive, or they are electing one", "try again")
 
     # -- what clients say ---------------------------------------------------------------------------------------------
@@ -259,7 +322,9 @@ class Node:
         try:
             request = wire.parse_request(frames)
             sequence = request.sequence
-            if request.op == "hello":
+            if self._is_local(route, request):
+                self._answer_locally(route, request)
+            elif request.op == "hello":
                 self.greeter.hello(route, request)
             else:
                 self._request(route, self.greeter.session_of(route, request.op), request)
@@ -270,7 +335,7 @@ class Node:
 
     def _request(self, route: bytes, session: Session, request: wire.Request) -> None:
         op, sequence = request.op, request.sequence
-        make = ask.COUNTED.get(op)
+        make = self._makes.get(op)
         if make is not None:
             if sequence <= 0:
                 raise ProtocolError(
@@ -317,10 +382,11 @@ class Node:
             desk.reply(route, sequence, found.body, found.payload)
         elif op in reads.WAITING_READS:
             self.waiting.read(route, session, sequence, op, args)
-        elif op == "ping":
-            desk.reply(route, sequence, {"now_ms": desk.now_ms})
-        elif op == "status":
-            desk.reply(route, sequence, self._status())
+        elif op in ("ping", "status", "cluster", "crash"):
+            self._tell(route, sequence, op, {})
+        elif op == "cluster_transfer":
+            self.raft.transfer(cluster.check_transfer(self.raft, args), desk.now_ms)
+            desk.reply(route, sequence, {})
         else:
             raise ProtocolError(f"unknown op {shown(op)}", f"ops are {', '.join(OPS)}")
 

@@ -46,6 +46,7 @@ class State:
         self.unswept: dict[int, Queue] = {}  # those with more to drop than one command may
         self.leases: dict[int, Lease] = {}
         self.sessions: dict[int, Session] = {}
+        self.addresses: dict[int, tuple[str, str, str]] = {}  # of nodes: (client, listen, publish)
         self.shares: dict[int, int] = {}  # log entries that more than one extent points at: how many more
         # What the last commands did, for the node to take. None of it is state.
         self.woken: dict[

@@ -5,8 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -17,8 +16,9 @@ from ..peers.errors import PenstockError
 from ..peers.log import CorruptEntry, Entry, HardState, decode, encode
 from .checkpoint import Checkpoint, Writes, unpack_consensus
 from .extents import Extent, Outcome
+from .rows import FORMAT, put, unseal
+from .rows import CorruptRow as CorruptRow
 
-FORMAT = 1  # of the rows on disk; another number is refused at start
 HEADROOM_BYTES = (
     64 << 20
 )  # the map is this much larger than what may be used: freed pages are in use until the next commit
@@ -32,10 +32,6 @@ _INDEX = struct.Struct(">Q")
 
 class StartError(PenstockError):
     """The daemon cannot start on this data folder."""
-
-
-class CorruptRow(Exception):
-    """A row on disk is not what was written: the node stops and says which one."""
 
 
 class Recovered(NamedTuple):
@@ -91,6 +87,7 @@ class Store:
         self._applied = 0
         self._unsafe_bytes = 0  # what `_write` holds
         self.commits = 0
+        self.encoded: Callable[[Entry], bytes] = encode  # in a cluster: shared with what goes to the others
         try:
             self._check_format()
         except BaseException:
@@ -125,7 +122,7 @@ class Store:
             for key, raw in txn.cursor(self._state):
                 if key == b"format":
                     continue
-                value = _unseal(key, raw, "state")
+                value = unseal(key, raw, "state")
                 if key == b"hard":
                     hard = HardState(*msgpack.unpackb(value))
                 elif key == b"meta":
@@ -167,11 +164,11 @@ class Store:
                 self._truncate(txn, writes.truncate_from)
             for entry in writes.entries:
                 # Never over an entry that is there, nor before one.
-                if not txn.put(_INDEX.pack(entry.index), encode(entry), db=self._log, append=True):
+                if not txn.put(_INDEX.pack(entry.index), self.encoded(entry), db=self._log, append=True):
                     raise AssertionError(f"log entry {entry.index} is not behind the last one")
                 self._unsafe_bytes += len(entry.payload)
             if writes.hard is not None:
-                _put(txn, self._state, b"hard", msgpack.packb(writes.hard))
+                put(txn, self._state, b"hard", msgpack.packb(writes.hard))
             if writes.checkpoint is not None:
                 self._write_checkpoint(txn, writes.checkpoint)
             if self.durability == "interval" and self._unsafe_bytes < HEADROOM_BYTES // 2:
@@ -206,18 +203,18 @@ class Store:
 
     def _write_checkpoint(self, txn: Any, made: Checkpoint) -> None:
         for queue_id, extent in made.extents:
-            _put(txn, self._extents, _row_key(queue_id, extent.first), msgpack.packb(extent))
+            put(txn, self._extents, _row_key(queue_id, extent.first), msgpack.packb(extent))
         for queue_id, home, step in made.steps:
-            _put(txn, self._steps, _row_key(queue_id, home), msgpack.packb(step))
+            put(txn, self._steps, _row_key(queue_id, home), msgpack.packb(step))
             for outcome in step:
                 row = msgpack.packb((outcome.first, outcome.count, home))
-                _put(txn, self._outcomes, _row_key(queue_id, outcome.first), row)
+                put(txn, self._outcomes, _row_key(queue_id, outcome.first), row)
         for queue_id, packed in made.queues.items():
-            _put(txn, self._state, b"q" + _INDEX.pack(queue_id), packed)
+            put(txn, self._state, b"q" + _INDEX.pack(queue_id), packed)
         for session_id, packed in made.sessions.items():
-            _put(txn, self._state, b"s" + _INDEX.pack(session_id), packed)
-        _put(txn, self._state, b"meta", made.meta)
-        _put(txn, self._state, b"consensus", made.consensus)
+            put(txn, self._state, b"s" + _INDEX.pack(session_id), packed)
+        put(txn, self._state, b"meta", made.meta)
+        put(txn, self._state, b"consensus", made.consensus)
         for queue_id, first in made.gone.extents:
             txn.delete(_row_key(queue_id, first), db=self._extents)
         for queue_id, home, firsts in made.gone.steps:
@@ -293,7 +290,7 @@ class Store:
         found = bytes(cursor.key())
         if found[:4] != key[:4]:
             return None
-        return msgpack.unpackb(_unseal(found, cursor.value(), what), use_list=False)
+        return msgpack.unpackb(unseal(found, cursor.value(), what), use_list=False)
 
     def extent(self, queue_id: int, offset: int) -> Extent | None:
         row = self._row_below(self._extents, queue_id, offset, "extent")
@@ -318,7 +315,7 @@ class Store:
         raw = self._txn().get(key, db=self._steps)
         if raw is None:
             return None
-        return [Outcome(*fields) for fields in msgpack.unpackb(_unseal(key, raw, "step"), use_list=False)]
+        return [Outcome(*fields) for fields in msgpack.unpackb(unseal(key, raw, "step"), use_list=False)]
 
     def next_step(self, queue_id: int, after: int) -> int | None:
         return self._next_number(self._steps, queue_id, after + 1)
@@ -365,17 +362,6 @@ class Store:
 
 def _row_key(queue_id: int, number: int) -> bytes:
     return queue_id.to_bytes(4, "big") + _INDEX.pack(number)
-
-
-def _put(txn: Any, db: Any, key: bytes, packed: bytes) -> None:
-    txn.put(key, zlib.crc32(packed, zlib.crc32(key)).to_bytes(4, "big") + packed, db=db)
-
-
-def _unseal(key: bytes, raw: bytes, what: str) -> bytes:
-    packed = raw[4:]
-    if zlib.crc32(packed, zlib.crc32(key)) != int.from_bytes(raw[:4], "big"):
-        raise CorruptRow(f"the {what} row {bytes(key).hex()} is corrupt: the checksum does not match")
-    return packed
 
 
 def _lock_folder(folder: Path) -> IO[str]:

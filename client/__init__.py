@@ -1,8 +1,9 @@
 """What an application embeds: the session core (retries, fail-over, batching) and its thin shell."""
 
 from .client import Client, connect
+from .cluster import ClusterInfo, MemberInfo
 from .consumer import Consumer
-from .infos import GroupInfo, JobInfo, QueueInfo, TopicInfo
+from .infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
 from .jobs import Job, JobOutcome
 from .message import Message
 from .producer import Producer
@@ -11,15 +12,18 @@ from .receipt import AckReceipt, Receipt
 __all__ = [
     "AckReceipt",
     "Client",
+    "ClusterInfo",
     "Consumer",
     "GroupInfo",
     "Job",
     "JobInfo",
     "JobOutcome",
+    "MemberInfo",
     "Message",
     "Producer",
     "QueueInfo",
     "Receipt",
+    "Staleness",
     "TopicInfo",
     "connect",
 ]

@@ -9,14 +9,15 @@ from types import TracebackType
 from typing import Any
 
 from ..peers import values, wire
-from ..peers.errors import AlreadyExists, InvalidArgument, NotFound, PenstockError
+from ..peers.errors import AlreadyExists, Closed, InvalidArgument, NotFound, PenstockError, ProtocolError
 from ..peers.units import duration_ms
 from .batcher import BATCH_BYTES, BATCH_MAX
-from .connection import Connection
+from .cluster import ClusterInfo
+from .connection import Connection, Consistency, reader
 from .consumer import Consumer
 from .delivery import Delivery
 from .headers import TASK, Header
-from .infos import GroupInfo, Info, JobInfo, QueueInfo, TopicInfo, info_from_body
+from .infos import GroupInfo, Info, JobInfo, QueueInfo, Staleness, TopicInfo, info_from_body
 from .jobs import Job, JobOutcome, as_completed, drain, parse_id
 from .message import Message
 from .options import KEEP, Keep, pack_options
@@ -35,13 +36,15 @@ def connect(
     password: str | None = None,
     *,
     retry_for: float | str = "25s",
+    read_only: bool = False,
     name: str = "penstock-python",
 ) -> Client:
     """A client, connected. `endpoint`: one address of a node, or those of several ("tcp://host:port", "ipc:///path").
 
     `retry_for` (seconds or text): how long each request looks for a daemon that can serve it, with rising pauses,
-    before it fails with Timeout. `name` tells people at the daemon who you are. Raises Timeout if nobody answers,
-    Unauthenticated, InvalidArgument.
+    before it fails with Timeout, or NoQuorum where nodes answer but none is the primary. `read_only`: any node will do,
+    and answers reads from its own copy, which may be old (`Client.staleness`); everything else is refused. `name` tells
+    people at the daemon who you are. Raises Timeout if nobody answers, NoQuorum, Unauthenticated, InvalidArgument.
     """
     endpoints = [endpoint] if isinstance(endpoint, str) else list(endpoint)
     if not endpoints or not all(isinstance(each, str) and "://" in each for each in endpoints):
@@ -49,6 +52,8 @@ def connect(
     hello: dict[str, Any] = {"version": wire.VERSION, "client": name}
     if user is not None:
         hello["user"], hello["password"] = user, password
+    if read_only:
+        hello["read_only"] = True
     connection = Connection(endpoints, hello, duration_ms(retry_for, "retry_for"))
     try:
         connection.call("ping", {})
@@ -127,17 +132,17 @@ class Client:
         options = pack_options(max_messages, max_bytes, max_failures, retry_delay, result_ttl, retention)
         return info_from_body(self._command("configure", name=name, options=options))
 
-    def list_queues(self) -> list[QueueInfo]:
-        """All queues, by name."""
-        return [info for info in self._list("queue") if isinstance(info, QueueInfo)]
+    def list_queues(self, *, consistency: Consistency = "primary") -> list[QueueInfo]:
+        """All queues, by name. `consistency`: "local" has the nearest node answer, primary or not; see `staleness`."""
+        return [info for info in self._list("queue", consistency) if isinstance(info, QueueInfo)]
 
-    def list_topics(self) -> list[TopicInfo]:
-        """All topics, by name."""
-        return [info for info in self._list("topic") if isinstance(info, TopicInfo)]
+    def list_topics(self, *, consistency: Consistency = "primary") -> list[TopicInfo]:
+        """All topics, by name. `consistency` as in `list_queues`."""
+        return [info for info in self._list("topic", consistency) if isinstance(info, TopicInfo)]
 
-    def describe(self, name: str) -> QueueInfo | TopicInfo:
-        """What there is to know about a queue or topic. Raises NotFound."""
-        return info_from_body(self._connection.call("describe", {"name": name}).body)
+    def describe(self, name: str, *, consistency: Consistency = "primary") -> QueueInfo | TopicInfo:
+        """What there is to know about a queue or topic. `consistency` as in `list_queues`. Raises NotFound."""
+        return info_from_body(reader(self._connection, consistency).call("describe", {"name": name}).body)
 
     def delete(self, name: str) -> None:
         """Remove a queue or topic with all its messages. Raises NotFound."""
@@ -155,9 +160,12 @@ class Client:
         """Have it give messages again."""
         return info_from_body(self._command("resume", name=name))
 
-    def peek(self, name: str, limit: int = 10, group: str = "") -> list[Message]:
-        """The next messages, without taking them: they cannot be acked. At most 1000."""
-        request = self._connection.call("peek", {"name": name, "group": group, "limit": limit})
+    def peek(
+        self, name: str, limit: int = 10, group: str = "", *, consistency: Consistency = "primary"
+    ) -> list[Message]:
+        """The next messages, without taking them: they cannot be acked. At most 1000. `consistency` as in
+        `list_queues`."""
+        request = reader(self._connection, consistency).call("peek", {"name": name, "group": group, "limit": limit})
         if not request.data:
             return []
         onlooker = Consumer(self._connection, name, group=group)
@@ -192,6 +200,43 @@ class Client:
         keys."""
         return self._connection.call("status", {}).body
 
+    @property
+    def staleness(self) -> Staleness | None:
+        """How old the copy was out of which the latest local read was answered. None: there was none yet."""
+        return self._connection.last_staleness
+
+    # -- the cluster -----------------------------------------------------------------------------------------------
+
+    def cluster(self) -> ClusterInfo:
+        """The cluster as the present node sees it: the primary, or with `read_only` whichever was reached."""
+        return ClusterInfo.from_body(self._connection.call("cluster", {}).body)
+
+    def cluster_add(self, node: int, *, client: str, listen: str, publish: str) -> None:
+        """Have a node join: first as a learner, then, as soon as it has caught up, with a vote.
+
+        `client`: its endpoint for clients; `listen`, `publish`: those for the other nodes. Raises AlreadyExists,
+        NoQuorum, InvalidArgument.
+        """
+        self._command("cluster_add", node=node, client=client, listen=listen, publish=publish)
+
+    def cluster_remove(self, node: int) -> None:
+        """Have a node leave for good: its id is never used again. Raises NotFound, NoQuorum."""
+        self._command("cluster_remove", node=node)
+
+    def cluster_transfer(self, to: int) -> None:
+        """Make the node `to` the primary. Raises NotFound, and NoQuorum if it is not up to date."""
+        self._connection.call("cluster_transfer", {"to": to})
+
+    def crash_node(self) -> None:
+        """For drills: have the present node's process end at once, as a power cut would. It is there no more when this
+        returns. Raises PermissionDenied."""
+        self._connection.check()
+        try:
+            self._connection.call("crash", {}, single=True)
+        except Closed:
+            return
+        raise ProtocolError("the node answered to crash instead of ending")
+
     # -- messages --------------------------------------------------------------------------------------------------
 
     def producer(
@@ -203,6 +248,7 @@ class Client:
         batch_bytes: int | str = BATCH_BYTES,
     ) -> Producer:
         """A producer for a queue or topic. `linger`: how long a batch waits for more when nothing is under way."""
+        self._writes("a producer")
         producer = Producer(self._connection, queue, linger=linger, batch_max=batch_max, batch_bytes=batch_bytes)
         self._join(producer)
         return producer
@@ -222,7 +268,7 @@ class Client:
         `lease`: how long a message is yours; `renew` extends it in the background while the consumer lives.
         `prefetch`: how many messages are leased ahead; 0 leases only what is asked for.
         """
-        self._connection.check()
+        self._writes("a consumer")
         if group:
             self.create_group(queue, group, start, exist_ok=True)
         consumer = Consumer(self._connection, queue, group=group, lease=lease, prefetch=prefetch, renew=renew)
@@ -267,16 +313,24 @@ class Client:
         """The job of this id ("forecast/42"); nothing is asked yet. Raises InvalidArgument."""
         return Job(self._connection, *parse_id(job_id))
 
-    def jobs(self, queue: str, status: str | None = None, limit: int = 100, after: int | None = None) -> list[Job]:
+    def jobs(
+        self,
+        queue: str,
+        status: str | None = None,
+        limit: int = 100,
+        after: int | None = None,
+        *,
+        consistency: Consistency = "primary",
+    ) -> list[Job]:
         """Jobs of a queue in order, each with its `info`. `status`: only those; `after`: only those behind this
-        offset."""
+        offset. `consistency` as in `list_queues`."""
         found: list[Job] = []
         more = True
         while more and len(found) < limit:
             args: dict[str, Any] = {"queue": queue, "limit": min(JOBS_MAX, limit - len(found))}
             args |= {} if status is None else {"status": status}
             args |= {} if after is None else {"after": after}
-            body = self._connection.call("jobs", args).body
+            body = reader(self._connection, consistency).call("jobs", args).body
             for each in body["jobs"]:
                 job = Job(self._connection, queue, each["offset"])
                 job.info = JobInfo.from_body(each)
@@ -348,8 +402,13 @@ class Client:
             raise AlreadyExists(f"{name!r} is a {info.kind}", "take another name")
         return info
 
-    def _list(self, kind: str) -> list[Info]:
-        body = self._connection.call("list", {"kind": kind}).body
+    def _writes(self, what: str) -> None:
+        self._connection.check()
+        if self._connection.session.read_only:
+            raise InvalidArgument(f"this client only reads, {what} needs more", "connect without read_only")
+
+    def _list(self, kind: str, consistency: Consistency) -> list[Info]:
+        body = reader(self._connection, consistency).call("list", {"kind": kind}).body
         return [info_from_body(item) for item in body["items"]]
 
     def _join(self, member: Producer | Consumer) -> None:

@@ -22,10 +22,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from ..peers.errors import Closed, PenstockError
+from ..peers.errors import Closed, InvalidArgument, PenstockError
 from .bell import Bell
+from .infos import Staleness
 from .link import Link
 from .pump import POLL_MAX_MS, Pump
 from .requests import Request
@@ -40,6 +41,9 @@ BYE_MS = 2_000
 log = logging.getLogger("penstock")
 
 
+Consistency = Literal["primary", "local"]
+
+
 class Connection:
     """Asks requests and waits for their answers, from any number of threads. Hold `lock` where a method says so."""
 
@@ -47,6 +51,9 @@ class Connection:
         self.lock = threading.RLock()
         self.dead: PenstockError | None = None
         self.retry_for_ms = retry_for_ms
+        self.staleness: Staleness | None = None  # of the latest answer, where a node answers from its own copy
+        self._endpoints, self._hello = list(endpoints), dict(hello)
+        self._local: Connection | None = None
         self.session = Session(endpoints, hello, retry_for_ms, random.Random(), self.now_ms())
         self._work = Pump(self.session)
         self.timers, self.on_session_lost = self._work.timers, self._work.on_session_lost
@@ -80,6 +87,8 @@ class Connection:
             self.hurry(request.deadline_ms)
         if self._work.pumping:
             return
+        if session.alone:  # from now on something is to be heard
+            self.hurry(now_ms + session.check_ms)
         if self._leader is None and session.alone:
             self._work.post(now_ms)  # nothing can have come, and nobody polls: whoever waits for the answer listens
         else:
@@ -120,17 +129,35 @@ class Connection:
         *,
         counted: bool = False,
         wait_ms: int = 0,
+        single: bool = False,
     ) -> Request:
         """Ask and wait. Returns the answered request; raises its error. Not with the lock held."""
         self.check()
         deadline_ms = self.now_ms() + wait_ms + self.retry_for_ms + CALL_SLACK_MS
-        request = Request(op, args, payload, counted=counted, wait_ms=wait_ms, deadline_ms=deadline_ms)
+        request = Request(op, args, payload, counted=counted, wait_ms=wait_ms, deadline_ms=deadline_ms, single=single)
         with self.lock:
             self.ask(request)
             self.wait(lambda: request.done, None)
         if request.error is not None:
             raise request.error
+        if "lag_ms" in request.body:
+            self.staleness = Staleness(request.body["applied"], request.body["lag_ms"])
         return request
+
+    def local(self) -> Connection:
+        """One over which whichever node is reached answers reads from its own copy. Not with the lock held."""
+        self.check()
+        if self.session.read_only:
+            return self
+        with self.lock:
+            if self._local is None:
+                self._local = Connection(self._endpoints, {**self._hello, "read_only": True}, self.retry_for_ms)
+            return self._local
+
+    @property
+    def last_staleness(self) -> Staleness | None:
+        """That of the latest local read. None: there was none."""
+        return self.staleness if self._local is None else self._local.staleness
 
     def check(self) -> None:
         """Raises Closed if the client is closed or was made before a fork."""
@@ -157,8 +184,10 @@ class Connection:
         """Say bye if the daemon is there, fail what is unanswered with Closed, end the background thread."""
         if self.dead is not None:
             return
+        if self._local is not None:
+            self._local.close()
         with self.lock:
-            if self.session.state is State.READY:
+            if self.session.state is State.READY and not self.session.read_only:
                 bye = Request("bye", {}, counted=True)
                 self.ask(bye)
                 self.wait(lambda: bye.done, BYE_MS / 1000)
@@ -305,6 +334,13 @@ class Connection:
     def forked(self) -> None:
         """This is the child of a fork: the sockets and the background thread are the parent's."""
         self.dead = Closed("this client was made in the parent process", "connect again after the fork")
+
+
+def reader(connection: Connection, consistency: Consistency) -> Connection:
+    """Over which connection to read. Raises InvalidArgument."""
+    if consistency not in ("primary", "local"):
+        raise InvalidArgument(f"consistency is {consistency!r}", 'give "primary" or "local"')
+    return connection if consistency == "primary" else connection.local()
 
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()

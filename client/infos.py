@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Staleness(NamedTuple):
+    """How old a node's own copy was when it answered: it shows the log up to `applied`, and last heard its primary
+    `lag_ms` ago (0: it is the primary; None: it has never heard one)."""
+
+    applied: int
+    lag_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..peers import values, wire
 from ..peers.errors import InvalidArgument, JobCancelled, JobFailed, NotFound, PenstockError, Timeout
 from ..peers.units import duration_ms
+from .connection import Connection, Consistency, reader
 from .failures import job_failed
 from .infos import JobInfo
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 ENDED = frozenset({"done", "dead", "cancelled", "expired", "unknown"})
 PARK_MS = 20_000
@@ -39,12 +37,14 @@ class Job:
     def id(self) -> str:
         return f"{self.queue}/{self.offset}"
 
-    def status(self) -> str:
+    def status(self, *, consistency: Consistency = "primary") -> str:
         """ "queued", "delayed", "running", "failed" (waits for its next try), "done", "dead", "cancelled", "expired"
-        (ended; its outcome is no longer kept) or "unknown" (never existed)."""
+        (ended; its outcome is no longer kept) or "unknown" (never existed). `consistency`: "local" has the nearest node
+        answer out of its own copy, primary or not."""
         if self._outcome is not None:
             return self._outcome.status
-        body = self._connection.call("job_status", {"queue": self.queue, "offsets": [self.offset]}).body
+        args = {"queue": self.queue, "offsets": [self.offset]}
+        body = reader(self._connection, consistency).call("job_status", args).body
         self.info = JobInfo.from_body(body["jobs"][0])
         return self.info.status
 

@@ -22,12 +22,12 @@ class Request:
     """A request and, once `done`, its answer: `body` and `data` (the payload), or `error`.
 
     `counted`: it changes state and takes part in the numbering that makes a repeat harmless. `wait_ms`: how long the
-    daemon may park it. `then` is called once, when it is done, by the thread that heard the answer.
+    daemon may park it. `single`: if its connection is lost it fails, and is not asked again. `then` is called once, when it is done, by the thread that heard the answer.
     """
 
     __slots__ = (
         "args", "asked_ms", "body", "counted", "data", "deadline_ms", "done", "error", "frames", "link", "op",
-        "payload", "refused_ms", "sent_ms", "sequence", "then", "wait_ms",
+        "payload", "refused_ms", "sent_ms", "sequence", "single", "then", "wait_ms",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +39,7 @@ class Request:
         counted: bool = False,
         wait_ms: int = 0,
         deadline_ms: int | None = None,
+        single: bool = False,
         then: Callable[[Request], None] | None = None,
     ) -> None:
         self.op = op
@@ -47,6 +48,7 @@ class Request:
         self.counted = counted
         self.wait_ms = wait_ms
         self.deadline_ms = deadline_ms
+        self.single = single
         self.then = then
         self.done = False
         self.body: dict[str, Any] = {}

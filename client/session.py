@@ -25,12 +25,27 @@ from random import Random
 from typing import Any
 
 from ..peers import wire
-from ..peers.errors import Closed, PenstockError, ProtocolError, SessionExpired, Timeout, from_body
+from ..peers.errors import (
+    Closed,
+    InvalidArgument,
+    NoQuorum,
+    PenstockError,
+    ProtocolError,
+    SessionExpired,
+    Timeout,
+    from_body,
+)
 from .requests import ELSEWHERE, HEALING, HELLO_FIRST, LEASE_OPS, Request
 from .route import Route
 
 CONNECT_MS = 5_000  # a try that is not connected, or got no answer to its hello, within this time has failed
-SILENCE_MS = 5_000  # without an overdue answer for this long: ask if the daemon is there; twice as long: it is not
+SILENCE_MS = 5_000  # an answer is overdue, and nothing came for this long: ask if the daemon is there; twice: it is not
+DROPPED_MS = 3 * SILENCE_MS  # others were answered and this one was not: its reply was dropped on the way
+# Where there are other nodes to go to, a silent one is left sooner: a frozen primary is replaced in a second or two.
+CLUSTER_CONNECT_MS = 1_000  # at first; a quarter of the outage later on
+CLUSTER_SILENCE_MS = 750  # doubled by each silence in a row: a slow network must not keep us from ever being served
+SILENCES_MAX = 3  # doublings
+ANOTHER = "take a client that is not read_only"
 IDLE_CHECK_MS = 60_000
 PATIENCE_CHECK_MS = 1_000  # how often to look for requests that have waited too long for a connection
 
@@ -58,6 +73,7 @@ class Session:
         self.epoch = 0  # how many sessions there were: leases of an earlier one are lost
         self.window, self.parked_max, self.timeout_ms = 1, 1, 60_000
         self.max_message, self.max_batch = 64 * 2**20, 10_000
+        self.read_only = bool(hello.get("read_only"))
         self._route = Route(endpoints, random)
         self._hello = dict(hello)
         self._retry_for_ms = retry_for_ms
@@ -73,8 +89,10 @@ class Session:
         self._deadline_ms = 0  # of connecting and greeting
         self._lost_ms = now_ms  # since when there is no connection that serves
         self._sent_ms = self._heard_ms = now_ms
-        self._probing = False
+        self._probed_ms: int | None = None
+        self._silences = 0  # how often a connection was given up for its silence since the last answer
         self._why = "nobody has answered yet"
+        self._no_quorum: NoQuorum | None = None  # said by a node since the connection was lost
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
@@ -83,6 +101,9 @@ class Session:
         request.asked_ms = now_ms
         if self.state is State.CLOSED:
             self._finish(request, Closed("the client is closed", "connect again"))
+            return
+        if self.read_only and request.counted:
+            self._finish(request, InvalidArgument(f"this client only reads, {request.op!r} writes", ANOTHER))
             return
         if request.deadline_ms is not None:
             self._timed.add(request)
@@ -117,7 +138,7 @@ class Session:
         """A message came. Raises ProtocolError if it is none of ours; then treat the connection as lost."""
         sequence, status, body, payload = wire.parse_reply(frames)
         self._heard_ms = now_ms
-        self._probing = False
+        self._probed_ms = None
         if sequence == 0 and self.state is State.GREETING:
             self._greeted(status, body, now_ms)
             return
@@ -126,6 +147,7 @@ class Session:
             return  # the answer to a probe, or the second answer to something that was asked twice
         if status == "ok":
             self._route.served()
+            self._silences = 0
             self._settle(request)
             if not request.done:
                 request.body, request.data = body, payload
@@ -149,7 +171,8 @@ class Session:
             if now_ms >= self._retry_ms:
                 self._connect(now_ms)
         elif now_ms >= self._deadline_ms:
-            self.disconnected(now_ms, f"{self.endpoint} did not answer within {CONNECT_MS / 1000:g} s")
+            self._why = f"{self.endpoint} did not answer to being called"
+            self._drop(now_ms, silent=True)
 
     def close(self, error: PenstockError) -> None:
         """The end: whatever is unanswered fails with `error`."""
@@ -176,12 +199,17 @@ class Session:
         """Is one request under way, and no other one?"""
         return len(self._outstanding) == 1 and self.state is State.READY
 
+    @property
+    def check_ms(self) -> int:
+        """How often `tick` wants to be called while something is under way."""
+        return SILENCE_MS if self._route.lone else CLUSTER_SILENCE_MS // 3
+
     def next_ms(self, now_ms: int) -> int:
         """When `tick` has something to do at the earliest."""
         timed = min((r.deadline_ms or 0 for r in self._timed), default=now_ms + IDLE_CHECK_MS)
         match self.state:
             case State.READY:
-                quiet = SILENCE_MS if self._outstanding else IDLE_CHECK_MS
+                quiet = self.check_ms if self._outstanding else IDLE_CHECK_MS
                 return min(timed, self._sent_ms + self.timeout_ms // 3, now_ms + quiet)
             case State.IDLE:
                 return min(timed, self._retry_ms)
@@ -194,18 +222,24 @@ class Session:
 
     def _connect(self, now_ms: int) -> None:
         self.link += 1
-        self.endpoint = self._route.take()
+        self.endpoint = self._route.take(now_ms)
         self.sends.clear()
         self.state = State.CONNECTING
-        self._deadline_ms = now_ms + CONNECT_MS
+        self._deadline_ms = now_ms + self._connect_ms(now_ms)
 
-    def _drop(self, now_ms: int) -> None:
+    def _connect_ms(self, now_ms: int) -> int:
+        if self._route.lone:
+            return CONNECT_MS
+        return min(CONNECT_MS, max(CLUSTER_CONNECT_MS, (now_ms - self._lost_ms) // 4))
+
+    def _drop(self, now_ms: int, silent: bool = False) -> None:
         was_ready = self.state is State.READY
         self.state = State.IDLE
-        self._hang_up()
         if was_ready:
             self._lost_ms = now_ms
-        pause_ms = self._route.failed(was_ready)
+            self._end_single()
+        self._hang_up()
+        pause_ms = self._route.failed(now_ms, was_ready=was_ready, silent=silent)
         self._retry_ms = now_ms + pause_ms
         if pause_ms == 0:
             self._connect(now_ms)
@@ -217,7 +251,7 @@ class Session:
 
     def _greet(self, now_ms: int) -> None:
         self.state = State.GREETING
-        self._deadline_ms = now_ms + CONNECT_MS
+        self._deadline_ms = now_ms + self._connect_ms(now_ms)
         args = self._hello if self.id is None else {**self._hello, "session": self.id}
         self.sends.append(wire.request("hello", 0, args))
 
@@ -231,6 +265,8 @@ class Session:
             error = from_body(status, body)
             self._why = str(error)
             if status in HEALING:
+                if isinstance(error, NoQuorum):
+                    self._no_quorum = error
                 self._route.refused(getattr(error, "endpoint", None))
             else:
                 self._fail_all(error)
@@ -238,17 +274,20 @@ class Session:
 
     def _welcome(self, body: Mapping[str, Any], now_ms: int) -> None:
         try:
-            session, last, limits = str(body["session"]), int(body["last"]), body["limits"]
+            session, last, limits = body["session"], int(body["last"]), body["limits"]
             self.window, self.parked_max = int(limits["window"]), int(limits["parked"])
             self.timeout_ms = int(limits["session_timeout_ms"])
             self.max_message, self.max_batch = int(limits["max_message"]), int(limits["max_batch"])
         except (KeyError, TypeError, ValueError) as fault:
             raise ProtocolError(f"the answer to hello lacks or garbles {fault}") from fault
         if session != self.id:
+            if not isinstance(session, str):
+                raise ProtocolError(f"the answer to hello has the session {session!r}")
             self.id, self._next_counted = session, last + 1
             self.epoch += 1
         self.state = State.READY
         self._sent_ms = now_ms
+        self._no_quorum = None
         for request in self._outstanding.values():
             request.sent_ms = now_ms
             self.sends.append(request.frames)
@@ -348,22 +387,32 @@ class Session:
     def _tick_ready(self, now_ms: int) -> None:
         if now_ms - self._sent_ms >= self.timeout_ms // 3:
             self._probe(now_ms)
-        overdue = self._overdue_ms(now_ms)
-        if overdue <= SILENCE_MS:
+        overdue = now_ms - min((r.sent_ms + r.wait_ms for r in self._outstanding.values()), default=now_ms)
+        if overdue > DROPPED_MS:
+            self.disconnected(now_ms, f"{self.endpoint} left a request unanswered")  # asking again is harmless
             return
-        if self._probing and now_ms - self._heard_ms > SILENCE_MS:
-            self.disconnected(now_ms, f"{self.endpoint} has been silent for {2 * SILENCE_MS / 1000:g} s")
-        elif overdue > 3 * SILENCE_MS:
-            # Others were answered and this one was not: its reply was dropped on the way. Asking again is harmless.
-            self.disconnected(now_ms, f"{self.endpoint} left a request unanswered")
-        elif not self._probing:
-            self._probing = True
-            self._heard_ms = now_ms
+        silence_ms = self._silence_ms()
+        if self._silent_ms(now_ms) <= silence_ms:
+            return
+        if self._probed_ms is None:
+            self._probed_ms = now_ms
             self._probe(now_ms)
+        elif now_ms - self._probed_ms > silence_ms:
+            self._silences += 1
+            self._why = f"{self.endpoint} has been silent for {2 * silence_ms / 1000:g} s"
+            self._drop(now_ms, silent=True)
 
-    def _overdue_ms(self, now_ms: int) -> int:
-        oldest = min((r.sent_ms + r.wait_ms for r in self._outstanding.values()), default=now_ms)
-        return now_ms - oldest
+    def _silence_ms(self) -> int:
+        if self._route.lone:
+            return SILENCE_MS
+        return CLUSTER_SILENCE_MS << min(self._silences, SILENCES_MAX)
+
+    def _silent_ms(self, now_ms: int) -> int:
+        """For how long nothing has come although something was to be expected."""
+        # In a cluster a parked request must not wait out its time at a primary that is frozen.
+        parked = 1 if self._route.lone else 0
+        expected_ms = min((r.sent_ms + parked * r.wait_ms for r in self._outstanding.values()), default=now_ms)
+        return now_ms - max(expected_ms, self._heard_ms)
 
     def _probe(self, now_ms: int) -> None:
         self.sends.append(wire.request("ping", self._next_free, {}))
@@ -379,11 +428,19 @@ class Session:
         """Without a connection, each request waits `retry_for`, counted from the loss or from when it was asked."""
         for request in self._unanswered():
             if now_ms - max(self._lost_ms, request.asked_ms) >= self._retry_for_ms and not request.done:
-                waited_s = self._retry_for_ms / 1000
-                names = ", ".join(self._route.endpoints)
-                self._give_up(
-                    request, Timeout(f"{request.op!r} found no daemon at {names} within {waited_s:g} s", self._why)
-                )
+                self._give_up(request, self._nobody(request.op))
+
+    def _nobody(self, op: str) -> PenstockError:
+        waited_s, names = self._retry_for_ms / 1000, ", ".join(self._route.endpoints)
+        if self._no_quorum is not None:
+            return NoQuorum(f"{op!r} found no primary within {waited_s:g} s: {self._no_quorum.message}", self._why)
+        return Timeout(f"{op!r} found no daemon at {names} within {waited_s:g} s", self._why)
+
+    def _end_single(self) -> None:
+        """What must not be asked of another node fails with the connection."""
+        for request in [each for each in self._outstanding.values() if each.single]:
+            self._settle(request)
+            self._finish(request, Closed(f"{self.endpoint}: the connection was lost before the answer came"))
 
     def _why_not(self) -> str:
         return "" if self.state is State.READY else f"not connected: {self._why}"

@@ -284,14 +284,24 @@ class PeerLinks:
         socket = self._context.socket(kind)
         for option, value in (
             (zmq.LINGER, LINGER_MS), (zmq.SNDHWM, hwm), (zmq.RCVHWM, hwm), (zmq.MAXMSGSIZE, self._frame_max),
-            (zmq.HANDSHAKE_IVL, self._election_ms), (zmq.HEARTBEAT_IVL, max(self._election_ms // 4, 1)),
-            (zmq.HEARTBEAT_TIMEOUT, self._election_ms), (zmq.HEARTBEAT_TTL, self._election_ms),
+            (zmq.HANDSHAKE_IVL, self._election_ms), (zmq.IPV6, int("[" in endpoint)),
             (zmq.RECONNECT_IVL, RECONNECT_MS), (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
             # The kernel repeats an unanswered SYN after ever longer pauses: after a partition that would be minutes.
-            (zmq.CONNECT_TIMEOUT, self._election_ms), (zmq.IPV6, int("[" in endpoint)),
+            (zmq.CONNECT_TIMEOUT, self._election_ms),
+            *self._signs_of_life(kind),
         ):  # fmt: skip
             socket.setsockopt(option, value)
         return socket
+
+    def _signs_of_life(self, kind: int) -> list[tuple[int, int]]:
+        # A connection that a SUB itself gives up while its queue is full aborts the process (libzmq issue 3937): it must
+        # neither ping nor be told a TTL. The kernel asks instead, and never takes a full queue for a dead host.
+        if kind == zmq.SUB:
+            return [(zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 1), (zmq.TCP_KEEPALIVE_INTVL, 1),
+                    (zmq.TCP_KEEPALIVE_CNT, 2)]  # fmt: skip
+        ttl_ms = 0 if kind == zmq.PUB else self._election_ms
+        return [(zmq.HEARTBEAT_IVL, max(self._election_ms // 4, 1)), (zmq.HEARTBEAT_TIMEOUT, self._election_ms),
+                (zmq.HEARTBEAT_TTL, ttl_ms)]  # fmt: skip
 
     def _bind(self, socket: Socket, endpoint: str) -> str:
         try:

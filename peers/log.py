@@ -52,12 +52,17 @@ def encode(entry: Entry) -> bytes:
     return b"".join((_CHECK.pack(check), front[8:], entry.payload))
 
 
-def decode(index: int, raw: bytes) -> Entry:
-    """The entry out of its bytes. Raises CorruptEntry if a single bit is not as it was written."""
+def verify(index: int, raw: bytes) -> None:
+    """Raises CorruptEntry if a single bit is not as it was written."""
     if len(raw) < _HEAD:
         raise CorruptEntry(index, f"it has {len(raw)} bytes, less than its front")
     if zlib.crc32(memoryview(raw)[_CHECK.size :], zlib.crc32(index.to_bytes(8, "big"))) != _CHECK.unpack_from(raw)[0]:
         raise CorruptEntry(index, "the checksum does not match")
+
+
+def decode(index: int, raw: bytes) -> Entry:
+    """The entry out of its bytes. Raises CorruptEntry."""
+    verify(index, raw)
     term, stamp_ms, length = _FRONT.unpack_from(raw, _CHECK.size)
     end = _HEAD + length
     session, sequence, code, fields = msgpack.unpackb(raw[_HEAD:end], use_list=False)

@@ -164,6 +164,7 @@ class SetMembers(NamedTuple):
 
     voters: tuple[int, ...]
     learners: tuple[int, ...]
+    addresses: tuple[tuple[int, str, str, str], ...] = ()  # (node, client, listen, publish) of all that ever belonged
 
 
 Command = (

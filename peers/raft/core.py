@@ -405,7 +405,7 @@ class Raft:
         """A change of members holds as soon as it is in the log, and until it is truncated."""
         for entry in entries:
             if type(entry.command) is SetMembers:
-                self.history.append((entry.index, Members(*entry.command)))
+                self.history.append((entry.index, Members(entry.command.voters, entry.command.learners)))
 
     def _answer(self, append: Append, match: int) -> None:
         self._words.append((append.sender, Appended(self.term, self.node, match, append.round)))

@@ -428,7 +428,7 @@ def test_two_replicas_that_point_at_each_other_are_not_asked_without_pause() -> 
     script = Script(A, B)
     script.ask("append", counted=True)
     began_ms = script.now_ms
-    for turn in range(40):
+    for turn in range(120):
         script.link_up()
         other = (A, B)[turn % 2]
         script.session.heard(wire.reply(0, "NotPrimary", {"message": "not me", "endpoint": other}), script.now_ms)

@@ -1,0 +1,39 @@
+"""Rows as they lie on disk, each with a checksum, since LMDB has none."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from ..peers.log import verify
+
+FORMAT = 1  # of the rows on disk; another number is refused
+TABLES = (b"log", b"extents", b"outcomes", b"steps", b"state", b"pins")
+OWN = (b"format", b"hard")  # rows of `state` that are a node's own: what it voted, and how it writes
+
+
+class CorruptRow(Exception):
+    """A row on disk is not what was written: the node stops and says which one."""
+
+
+def put(txn: Any, db: Any, key: bytes, packed: bytes) -> None:
+    """Write a row with its checksum."""
+    txn.put(key, zlib.crc32(packed, zlib.crc32(key)).to_bytes(4, "big") + packed, db=db)
+
+
+def unseal(key: bytes, raw: bytes, what: str) -> bytes:
+    """The row without its checksum. Raises CorruptRow."""
+    packed = raw[4:]
+    if zlib.crc32(packed, zlib.crc32(key)) != int.from_bytes(raw[:4], "big"):
+        raise CorruptRow(f"the {what} row {bytes(key).hex()} is corrupt: the checksum does not match")
+    return packed
+
+
+def check(table: bytes, key: bytes, raw: bytes) -> None:
+    """Is this record what was written? Raises CorruptEntry or CorruptRow if a single bit is not."""
+    if table == b"log":
+        verify(int.from_bytes(key, "big"), raw)
+    elif table != b"pins":
+        unseal(key, raw, table.decode())
+    elif len(raw):
+        raise CorruptRow(f"the pin {bytes(key).hex()} is corrupt: it is not empty")

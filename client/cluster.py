@@ -1,0 +1,49 @@
+"""What a node tells about its cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class MemberInfo:
+    """A node of the cluster, as the node that was asked sees it. `endpoint` is for clients.
+
+    `match`: up to which entry its log surely is that of the primary; `lag`: entries it is behind; `heard_ms`: how long
+    ago it was heard of. These three are None where the node that was asked is not the primary.
+    """
+
+    node: int
+    voter: bool
+    endpoint: str
+    match: int | None
+    lag: int | None
+    heard_ms: int | None
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfo:
+    """The cluster as `node` sees it. `role`: "primary", "replica", "candidate" or "learner"; `primary`: the node that
+    is the primary, None if none is known; `commit`, `applied`, `floor`: places in the log."""
+
+    node: int
+    role: str
+    term: int
+    primary: int | None
+    commit: int
+    applied: int
+    floor: int
+    members: tuple[MemberInfo, ...]
+
+    @property
+    def primary_endpoint(self) -> str | None:
+        """Where the primary listens for clients, if one is known."""
+        return next((each.endpoint for each in self.members if each.node == self.primary), None)
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> ClusterInfo:
+        members = tuple(MemberInfo(**{name: item[name] for name in MemberInfo.__slots__}) for item in body["members"])
+        return cls(**{name: body[name] for name in cls.__slots__ if name != "members"}, members=members)
