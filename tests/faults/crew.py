@@ -51,6 +51,7 @@ class Crew:
         self.folder = daemon.folder / "history"
         self.folder.mkdir()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._roles: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +75,12 @@ class Crew:
                 [sys.executable, "-m", "faults.worker", setup.text()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": path},
             )  # fmt: skip
+        self._roles[name] = role
         return self._workers[name].pid
+
+    def members(self) -> list[tuple[str, str]]:
+        """The workers there are: (role, name)."""
+        return [(self._roles[name], name) for name in sorted(self._workers)]
 
     def alive(self) -> None:
         """No worker has ended by itself."""
