@@ -13,10 +13,10 @@ import pytest
 import penstock
 from faults.crew import ROUNDS, Crew, daemon_at, drained, judge, make_queues, until
 from faults.history import Recorder
-from faults.worker import JOBS, WORK
+from faults.worker import JOBS, LOG, WORK
 from penstock.cli.private import PrivateDaemon
 
-PROGRESS_MAX = 400_000  # bytes of history between two kills
+PROGRESS_MAX = 200_000  # bytes of history between two kills
 SHORT_LEASE_S = 2.0  # what a killed client held comes back soon
 STARTING_MAX_S = 0.5  # a kill may hit the start, too
 
@@ -48,6 +48,17 @@ def test_nothing_is_lost_and_nothing_done_twice_however_often_the_daemon_is_kill
         _end(crew, limits)
 
 
+def test_nor_in_the_groups_of_a_topic(short: Path) -> None:
+    with daemon_at(short, LIMITS["a checkpoint every 50 entries"]) as daemon, Crew(daemon) as crew:
+        make_queues(daemon.endpoint)
+        for role, name in (("publish", "p1"), ("publish", "p2"), ("follow", "g1"), ("follow", "g2")):
+            crew.start(role, name)
+        for _ in range(ROUNDS):
+            _progress(crew, crew.random.randrange(1, PROGRESS_MAX))
+            _kill_the_daemon(crew)
+        _end(crew, "a topic")
+
+
 def test_nor_when_clients_are_killed_with_it(short: Path) -> None:
     with daemon_at(short) as daemon, Crew(daemon) as crew:
         make_queues(daemon.endpoint)
@@ -73,8 +84,8 @@ def _kill_the_daemon(crew: Crew) -> None:
 def _end(crew: Crew, what: str) -> None:
     """Let everybody go on for a while, empty the queues, and judge what happened."""
     _progress(crew, PROGRESS_MAX)
-    crew.stop(*(name for role, name in crew.members() if role in ("produce", "submit")))
-    drained(crew, WORK, JOBS)
+    crew.stop(*(name for role, name in crew.members() if role in ("produce", "publish", "submit")))
+    drained(crew, WORK, JOBS, LOG)
     crew.stop(*(name for _, name in crew.members()))
     _see_all_results(crew)
     print(f"{what}: {ROUNDS} kills, {judge(crew)}")  # noqa: T201 (pytest -s: the figures of a soak)
@@ -103,7 +114,7 @@ def _see_all_results(crew: Crew) -> None:
     with penstock.connect(crew.daemon.endpoint) as client:
         outcomes = client.drain(JOBS, timeout=30)
         recorder = Recorder(crew.folder, "witness")
-        assert {outcome.status for outcome in outcomes} == {"done"}
+        assert {outcome.status for outcome in outcomes} <= {"done"}
         recorder.note_all(
             {"kind": "result", "queue": JOBS, "ids": [outcome.value[0]], "value": outcome.value} for outcome in outcomes
         )
