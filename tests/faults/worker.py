@@ -6,6 +6,7 @@ becomes of the daemon by itself: an error that is not foreseen here ends it with
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -129,11 +130,17 @@ def follow(worker: Worker) -> None:
 def _consume(worker: Worker, queue: str, group: str) -> None:
     prefetch = worker.random.choice((0, 20, 200))
     with (
+        may_lose(worker),
         worker.connect() as client,
         client.consumer(queue, group=group, lease=worker.setup.lease_s, prefetch=prefetch) as consumer,
     ):
         for messages in _received(worker, consumer, place(queue, group)):
             _settle_somehow(worker, consumer, messages)
+
+
+def may_lose(worker: Worker) -> contextlib.AbstractContextManager[None]:
+    """A short lease may end while the daemon is away or the machine is busy; closing a consumer then tells so."""
+    return contextlib.suppress(*([LeaseLost] if worker.setup.lease_s * 1000 < LATE_MS else []))
 
 
 def place(queue: str, group: str) -> str:
@@ -212,6 +219,7 @@ def submit(worker: Worker) -> None:
 def complete(worker: Worker) -> None:
     """Each job's result is its id, who did it, and at which attempt."""
     with (
+        may_lose(worker),
         worker.connect() as client,
         client.consumer(JOBS, lease=worker.setup.lease_s, prefetch=worker.random.choice((0, 50))) as consumer,
     ):
