@@ -6,7 +6,7 @@
     ana append: 0+3
     bob pull: L1 until 10s: 0 a, 1 b
 
-Leases are named L1, L2, ... in the order in which they are first seen; times are since the start. A range is FIRST+COUNT
+Leases are named L1, L2, ... in the order in which they are seen; times are since the start. A range is FIRST+COUNT
 or FIRST. `again` sends the last request of a client once more, as it was; `gap` leaves one sequence out.
 """
 
