@@ -36,9 +36,9 @@ bench: $(READY)
 sim: $(READY)
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(JOBS) tests/broker tests/peers
 
-# Real processes, killed at random moments.
+# Real processes, killed at random moments: PENSTOCK_ROUNDS kills with the dice of PENSTOCK_SEED; figures are printed.
 soak: $(READY)
-	PENSTOCK_ROUNDS=$${PENSTOCK_ROUNDS:-50} $(BIN)/pytest -q tests/faults
+	PENSTOCK_ROUNDS=$${PENSTOCK_ROUNDS:-50} $(BIN)/pytest -q -s tests/faults
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -112,8 +112,13 @@ def wait_endpoint(
             raise Refused(f"the daemon ended with exit code {process.returncode}", _last_lines(log))
         lines = file.read_text(encoding="utf-8").split() if file.exists() else []
         if lines:
-            with connect(lines[0], retry_for=CONNECT_S):
-                return lines[0]
+            try:
+                with connect(lines[0], retry_for=CONNECT_S):
+                    return lines[0]
+            except Timeout:
+                if process.poll() is None:
+                    raise
+                continue  # it ended meanwhile: then how it ended is what has to be told
         time.sleep(POLL_S)
     raise Timeout(f"the daemon did not listen within {patience_s:g} s", _last_lines(log))
 

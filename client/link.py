@@ -44,6 +44,7 @@ OPTIONS = {
 }
 # Plain integers: or-ing zmq's enumerations costs more than the call they are for.
 NOBLOCK, SEND_MORE, POLL_IN = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.POLLIN)
+HAPPENED, RECEIVE_MORE = int(zmq.EVENTS), int(zmq.RCVMORE)
 COPY_MAX = 2**18  # larger frames are handed to zmq without a copy, which costs a detour through pyzmq's collector
 
 _numbers = itertools.count()
@@ -80,12 +81,12 @@ class Link:
 
     def receive(self) -> list[bytes] | None:
         """The next message that has come. None: there is no more, and zmq's descriptor will wake whoever polls it."""
-        socket = self._socket
-        if not self._get(socket, zmq.EVENTS) & POLL_IN:
+        get, receive = self._socket.get, self._socket.recv
+        if not get(HAPPENED) & POLL_IN:  # type: ignore[operator]  # these options are integers
             return None
-        frames = [socket.recv(NOBLOCK)]
-        while self._get(socket, zmq.RCVMORE):
-            frames.append(socket.recv(NOBLOCK))
+        frames = [receive(NOBLOCK)]
+        while get(RECEIVE_MORE):
+            frames.append(receive(NOBLOCK))
         return frames
 
     def event(self) -> str | None:

@@ -76,7 +76,9 @@ class Producer:
                 self._leave(batcher.open)  # together they might be more than the daemon takes
             batch = batcher.put(body, header, time.monotonic_ns() // 1_000_000 if self._linger_ms else 0)
             index = len(batch.bodies) - 1
-            if not batcher.flying or batcher.full(batch):
+            if not batcher.flying and not self._linger_ms:
+                self._leave(batch)
+            elif not batcher.flying or batcher.full(batch):
                 self._leave_if_due()
                 self._wait_for_room()
             return Receipt(self, batch, index)
@@ -233,7 +235,8 @@ class Producer:
                 self._refused.append(batch)
             else:
                 self._refused_more += count
-        self._leave_if_due()
+        if self._batcher.open is not None:
+            self._leave_if_due()
 
     # -- refusals --------------------------------------------------------------------------------------------------
 

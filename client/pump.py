@@ -10,7 +10,7 @@ import zmq
 
 from ..peers.errors import ProtocolError
 from .link import Link
-from .session import Session, State
+from .session import READY, Session
 
 POLL_MAX_MS = 5_000  # timers are looked at no later than this
 
@@ -45,7 +45,7 @@ class Pump:
         heard = False
         self.pumping = True
         try:
-            if now_ms >= self.tick_ms or session.state is not State.READY:
+            if now_ms >= self.tick_ms or session.state is not READY:
                 self._run_timers(now_ms)
             looking = True
             while looking or session.sends or session.finished or session.link != self._number:

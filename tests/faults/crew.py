@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 import penstock
-from faults.history import Event, Figures, check, figures, read
-from faults.worker import JOBS, WORK, Setup
+from faults.history import Event, Figures, check, figures, for_groups, read
+from faults.worker import JOBS, LOG, WORK, Setup
 from penstock.cli.private import PrivateDaemon
 
 ROUNDS = int(os.environ.get("PENSTOCK_ROUNDS", "3"))
@@ -51,6 +51,7 @@ class Crew:
         self.folder = daemon.folder / "history"
         self.folder.mkdir()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._roles: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +75,12 @@ class Crew:
                 [sys.executable, "-m", "faults.worker", setup.text()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": path},
             )  # fmt: skip
+        self._roles[name] = role
         return self._workers[name].pid
+
+    def members(self) -> list[tuple[str, str]]:
+        """The workers there are: (role, name)."""
+        return [(self._roles[name], name) for name in sorted(self._workers)]
 
     def alive(self) -> None:
         """No worker has ended by itself."""
@@ -86,6 +92,7 @@ class Crew:
 
     def stop(self, *names: str) -> None:
         """Ask these to end, and see that they end well."""
+        until(lambda: all((self.folder / f"{name}.jsonl").exists() for name in names), f"{names} have begun")
         for name in names:
             self._workers[name].send_signal(signal.SIGTERM)
         for name in names:
@@ -139,7 +146,7 @@ def drained(crew: Crew, *queues: str) -> None:
 def judge(crew: Crew) -> Figures:
     """The verdict over everything that happened; the queues are empty."""
     events = crew.history()
-    violations = check(events, jobs=[JOBS])
+    violations = check(for_groups(events, LOG), jobs=[JOBS])
     assert not violations, f"PENSTOCK_SEED={crew.seed}: {len(violations)} violations:\n" + "\n".join(violations[:20])
     return figures(events)
 
@@ -148,3 +155,4 @@ def make_queues(endpoint: str) -> None:
     with penstock.connect(endpoint) as client:
         for queue in (WORK, JOBS):
             client.create_queue(queue, max_failures=None)
+        client.create_topic(LOG, max_failures=None)

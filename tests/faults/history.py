@@ -67,6 +67,15 @@ def read(folder: Path) -> list[Event]:
     return sorted(events, key=lambda event: event.at_ms)
 
 
+def for_groups(events: Sequence[Event], topic: str) -> list[Event]:
+    """Each group of a topic as a queue of its own, named TOPIC:GROUP, into which everything was published."""
+    groups = sorted({event.queue for event in events if event.queue.startswith(f"{topic}:")})
+    found = []
+    for event in events:
+        found += [event._replace(queue=group) for group in groups] if event.queue == topic else [event]
+    return found
+
+
 class Figures(NamedTuple):
     """What a history came to."""
 

@@ -6,17 +6,18 @@ PENSTOCK_ROUNDS kills (default 3; `make soak`: 50) with the dice of PENSTOCK_SEE
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import penstock
 from faults.crew import ROUNDS, Crew, daemon_at, drained, judge, make_queues, until
-from faults.worker import JOBS, WORK
+from faults.history import Recorder
+from faults.worker import JOBS, LOG, WORK
 from penstock.cli.private import PrivateDaemon
 
-PROGRESS_MAX = 400_000  # bytes of history between two kills
+PROGRESS_MAX = 200_000  # bytes of history between two kills
+SHORT_LEASE_S = 2.0  # what a killed client held comes back soon
 STARTING_MAX_S = 0.5  # a kill may hit the start, too
 
 LIMITS = {
@@ -25,31 +26,74 @@ LIMITS = {
 }
 
 
+MIXED = (
+    ("produce", "p1"),
+    ("produce", "p2"),
+    ("submit", "s1"),
+    ("consume", "c1"),
+    ("consume", "c2"),
+    ("complete", "w1"),
+)
+
+
 @pytest.mark.parametrize("limits", LIMITS)
-def test_nothing_is_lost_and_nothing_done_twice_however_often_the_daemon_is_killed(
-    short: Path, limits: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_nothing_is_lost_and_nothing_done_twice_however_often_the_daemon_is_killed(short: Path, limits: str) -> None:
     with daemon_at(short, LIMITS[limits]) as daemon, Crew(daemon) as crew:
         make_queues(daemon.endpoint)
-        for role, name in (
-            ("produce", "p1"), ("produce", "p2"), ("submit", "s1"), ("consume", "c1"), ("consume", "c2"),
-            ("complete", "w1"),
-        ):  # fmt: skip
+        for role, name in MIXED:
             crew.start(role, name)
         for _ in range(ROUNDS):
             _progress(crew, crew.random.randrange(1, PROGRESS_MAX))
-            daemon.kill()
-            if crew.random.random() < 0.2:
-                _kill_at_its_start(daemon, crew.random.uniform(0, STARTING_MAX_S))
-            daemon.start()
-        _progress(crew, PROGRESS_MAX)  # everybody has survived the last one, too
-        crew.stop("p1", "p2", "s1")
-        drained(crew, WORK, JOBS)
-        crew.stop("c1", "c2", "w1")
-        _see_all_results(crew)
-        found = judge(crew)
-    record_property("figures", str(found))
-    print(f"{limits}: {ROUNDS} kills, {found}")  # noqa: T201 (pytest -s: the figures of a soak)
+            _kill_the_daemon(crew)
+        _end(crew, limits)
+
+
+def test_nor_in_the_groups_of_a_topic(short: Path) -> None:
+    with daemon_at(short, LIMITS["a checkpoint every 50 entries"]) as daemon, Crew(daemon) as crew:
+        make_queues(daemon.endpoint)
+        for role, name in (("publish", "p1"), ("publish", "p2"), ("follow", "g1"), ("follow", "g2")):
+            crew.start(role, name)
+        for _ in range(ROUNDS):
+            _progress(crew, crew.random.randrange(1, PROGRESS_MAX))
+            _kill_the_daemon(crew)
+        _end(crew, "a topic")
+
+
+def test_nor_when_clients_are_killed_with_it(short: Path) -> None:
+    with daemon_at(short) as daemon, Crew(daemon) as crew:
+        make_queues(daemon.endpoint)
+        for role, name in MIXED:
+            crew.start(role, name, lease_s=SHORT_LEASE_S)
+        for number in range(ROUNDS):
+            _progress(crew, crew.random.randrange(1, PROGRESS_MAX))
+            role, name = crew.random.choice(crew.members())
+            crew.kill(name)
+            if crew.random.random() < 0.5:
+                _kill_the_daemon(crew)
+            crew.start(role, f"{name[0]}{10 + number}", lease_s=SHORT_LEASE_S)
+        _end(crew, "clients, too")
+
+
+def _kill_the_daemon(crew: Crew) -> None:
+    """And start it again. Some are killed once more at the start; others end cleanly, amid all the work."""
+    dice = crew.random.random()
+    if dice < 0.2:
+        assert crew.daemon.stop() == 0, crew.daemon.log.read_text()
+    else:
+        crew.daemon.kill()
+    if dice > 0.8:
+        _kill_at_its_start(crew.daemon, crew.random.uniform(0, STARTING_MAX_S))
+    crew.daemon.start()
+
+
+def _end(crew: Crew, what: str) -> None:
+    """Let everybody go on for a while, empty the queues, and judge what happened."""
+    _progress(crew, PROGRESS_MAX)
+    crew.stop(*(name for role, name in crew.members() if role in ("produce", "publish", "submit")))
+    drained(crew, WORK, JOBS, LOG)
+    crew.stop(*(name for _, name in crew.members()))
+    _see_all_results(crew)
+    print(f"{what}: {ROUNDS} kills, {judge(crew)}")  # noqa: T201 (pytest -s: the figures of a soak)
 
 
 def _progress(crew: Crew, size: int) -> None:
@@ -72,12 +116,10 @@ def _kill_at_its_start(daemon: PrivateDaemon, after_s: float) -> None:
 
 def _see_all_results(crew: Crew) -> None:
     """A last witness: every outcome that the daemon kept."""
-    from faults.history import Recorder
-
     with penstock.connect(crew.daemon.endpoint) as client:
         outcomes = client.drain(JOBS, timeout=30)
         recorder = Recorder(crew.folder, "witness")
-        assert {outcome.status for outcome in outcomes} == {"done"}
+        assert {outcome.status for outcome in outcomes} <= {"done"}
         recorder.note_all(
             {"kind": "result", "queue": JOBS, "ids": [outcome.value[0]], "value": outcome.value} for outcome in outcomes
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from faults.history import Event, Recorder, check, figures, read
+from faults.history import Event, Recorder, check, figures, for_groups, read
 
 Made = list[tuple[str, str, dict[str, Any]]]  # (actor, kind, fields)
 
@@ -136,6 +136,20 @@ def test_a_broken_promise_is_found(name: str) -> None:
 
 def test_what_is_still_in_the_queues_is_not_lost() -> None:
     assert check(made(SENT, ACCEPTED), drained=False) == []
+
+
+def test_each_group_of_a_topic_has_to_see_each_message() -> None:
+    sent = made(SENT, ACCEPTED)
+    one, two = (made(CAME, ASKED, ACKED, queue=f"q:{group}") for group in ("one", "two"))
+    assert check(for_groups([*sent, *one, *two], "q")) == []
+    other = made(("p", "sent", {"ids": ["b"]}), ("p", "accepted", {"ids": ["b"], "offset": 1}))
+    seen_by_one = made(
+        ("c", "delivered", {"ids": ["b"], "offset": 1, "attempt": 1}),
+        ("c", "asked", {"ids": ["b"], "op": "ack", "attempt": 1}),
+        queue="q:one",
+    )
+    [violation] = check(for_groups([*sent, *one, *two, *other, *seen_by_one], "q"))
+    assert violation == "q:two b: it was acknowledged (offset 1) and never came: lost"
 
 
 def test_a_history_survives_its_writer_but_for_a_line_that_was_cut(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import zmq
+from kit.daemons import Raw
 
 import penstock
-from faults.crew import LIMIT_S, daemon_at, until
+from faults.crew import daemon_at, until
 from penstock.cli.private import PrivateDaemon
 from penstock.peers import wire
 
@@ -25,47 +24,20 @@ def daemon(short: Path) -> Iterator[PrivateDaemon]:
         yield running
 
 
-class Plain:
-    """A client that only speaks the protocol, to see what is said in which order."""
-
-    def __init__(self, endpoint: str) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.connect(endpoint)
-        assert self.ask("hello", 0, version=1, client="test")[1] == "ok"
-
-    def say(self, op: str, sequence: int, **args: Any) -> None:
-        self._socket.send_multipart(wire.request(op, sequence, args))
-
-    def hear(self) -> tuple[int, str, dict[str, Any]]:
-        assert self._socket.poll(LIMIT_S * 1000), "the daemon says nothing"
-        sequence, status, body, _ = wire.parse_reply(self._socket.recv_multipart())
-        return sequence, status, dict(body)
-
-    def ask(self, op: str, sequence: int, **args: Any) -> tuple[int, str, dict[str, Any]]:
-        self.say(op, sequence, **args)
-        return self.hear()
-
-    def close(self) -> None:
-        self._socket.close(0)
-        self._context.term()
-
-
 def test_sigterm_answers_what_waits_and_ends_well(daemon: PrivateDaemon) -> None:
-    plain = Plain(daemon.endpoint)
-    try:
-        for sequence in (-1, -2, -3):
-            plain.say("pull", sequence, queue="q", messages=1, wait_ms=600_000)
-        plain.say("outcomes", -4, queue="q", after=0, limit=1, wait_ms=600_000)
-        assert plain.ask("ping", -5)[0] == -5  # the daemon has heard what was said before
+    with Raw(daemon.endpoint) as raw:
+        raw.hello()
+        for sequence in (-101, -102, -103):
+            raw.send(wire.request("pull", sequence, {"queue": "q", "messages": 1, "wait_ms": 600_000}))
+        raw.send(wire.request("outcomes", -104, {"queue": "q", "after": 0, "limit": 1, "wait_ms": 600_000}))
+        assert raw.ask("ping").status == "ok"  # the daemon has heard what was said before
         os.kill(daemon.pid, signal.SIGTERM)
-        answers = {sequence: (status, body) for sequence, status, body in (plain.hear() for _ in range(4))}
-        for sequence in (-1, -2, -3):
-            assert answers[sequence] == ("ok", {"lease": None, "ends_ms": 0, "ranges": ()})
-        assert answers[-4] == ("ok", {"next": 0, "outcomes": ()})
+        replies = {reply.sequence: reply for reply in (raw.receive() for _ in range(4))}
+        for sequence in (-101, -102, -103):
+            assert replies[sequence].status == "ok"
+            assert replies[sequence].body == {"lease": None, "ends_ms": 0, "ranges": ()}
+        assert replies[-104].body == {"next": 0, "outcomes": ()}
         assert daemon.wait() == 0
-    finally:
-        plain.close()
 
 
 def max_batch(endpoint: str) -> int:

@@ -6,6 +6,7 @@ becomes of the daemon by itself: an error that is not foreseen here ends it with
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -21,7 +22,7 @@ from faults.history import Recorder
 from penstock import Client, Consumer, LeaseLost, StorageFull
 from penstock.peers import values
 
-WORK, JOBS = "work", "jobs"
+WORK, JOBS, LOG = "work", "jobs", "log"  # a queue, a queue of jobs, a topic
 POLL_S = 0.3
 LATE_MS = 10_000  # a delivery may have been on its way, or waited here, for so long before it was received
 REFUSED = (StorageFull, penstock.QueueFull)
@@ -50,10 +51,11 @@ class Worker:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.random = Random(f"{setup.seed} {setup.name}")
-        self.recorder = Recorder(Path(setup.folder), setup.name)
         self.stopping = False
         self._made = 0
         signal.signal(signal.SIGTERM, self._on_stop)
+        # Last: once its file is there, a worker can be told to stop.
+        self.recorder = Recorder(Path(setup.folder), setup.name)
 
     def _on_stop(self, number: int, frame: object) -> None:
         self.stopping = True
@@ -78,29 +80,38 @@ def id_of(body: bytes) -> str:
 
 
 def produce(worker: Worker) -> None:
-    """Single sends with a receipt each, several at a time, and batches."""
+    """Into the queue: single sends with a receipt each, several at a time, and batches."""
+    _produce(worker, WORK)
+
+
+def publish(worker: Worker) -> None:
+    """The same into the topic."""
+    _produce(worker, LOG)
+
+
+def _produce(worker: Worker, queue: str) -> None:
     random = worker.random
-    with worker.connect() as client, client.producer(WORK) as producer:
+    with worker.connect() as client, client.producer(queue) as producer:
         while not worker.stopping:
             ids = worker.fresh_ids(random.choice((1, 1, 1, 5, 20, 50)))
-            worker.recorder.note("sent", WORK, ids)
+            worker.recorder.note("sent", queue, ids)
             bodies = [worker.body(id) for id in ids]
             if random.random() < 0.5:
-                _land(worker, ids, producer.send_many(bodies).wait)
+                _land(worker, queue, ids, producer.send_many(bodies).wait)
             else:
                 receipts = [producer.send(body) for body in bodies]
                 for id, receipt in zip(ids, receipts, strict=True):
-                    _land(worker, [id], receipt.wait)
+                    _land(worker, queue, [id], receipt.wait)
 
 
-def _land(worker: Worker, ids: list[str], wait: Callable[[], int]) -> None:
+def _land(worker: Worker, queue: str, ids: list[str], wait: Callable[[], int]) -> None:
     try:
         offset = wait()
     except REFUSED as fault:
-        worker.recorder.note("refused", WORK, ids, value=fault.code)
+        worker.recorder.note("refused", queue, ids, value=fault.code)
         time.sleep(0.02)  # nobody gains from asking a full disk as fast as one can
     else:
-        worker.recorder.note("accepted", WORK, ids, offset=offset)
+        worker.recorder.note("accepted", queue, ids, offset=offset)
 
 
 # -- consumers --------------------------------------------------------------------------------------------------------
@@ -108,11 +119,33 @@ def _land(worker: Worker, ids: list[str], wait: Callable[[], int]) -> None:
 
 def consume(worker: Worker) -> None:
     """Acks with receipts; some nacks and releases; from time to time one message by itself."""
-    with worker.connect() as client:
-        consumer = client.consumer(WORK, lease=worker.setup.lease_s, prefetch=worker.random.choice((0, 20, 200)))
-        with consumer:
-            for messages in _received(worker, consumer, WORK):
-                _settle_somehow(worker, consumer, messages)
+    _consume(worker, WORK, "")
+
+
+def follow(worker: Worker) -> None:
+    """The same in the group of the topic that is named like this worker."""
+    _consume(worker, LOG, worker.setup.name)
+
+
+def _consume(worker: Worker, queue: str, group: str) -> None:
+    prefetch = worker.random.choice((0, 20, 200))
+    with (
+        may_lose(worker),
+        worker.connect() as client,
+        client.consumer(queue, group=group, lease=worker.setup.lease_s, prefetch=prefetch) as consumer,
+    ):
+        for messages in _received(worker, consumer, place(queue, group)):
+            _settle_somehow(worker, consumer, messages)
+
+
+def may_lose(worker: Worker) -> contextlib.AbstractContextManager[None]:
+    """A short lease may end while the daemon is away or the machine is busy; closing a consumer then tells so."""
+    return contextlib.suppress(*([LeaseLost] if worker.setup.lease_s * 1000 < LATE_MS else []))
+
+
+def place(queue: str, group: str) -> str:
+    """Where a message is delivered, in the words of a history: each group of a topic is a queue of its own."""
+    return f"{queue}:{group}" if group else queue
 
 
 def _received(worker: Worker, consumer: Consumer, queue: str) -> Iterator[list[penstock.Message]]:
@@ -143,8 +176,8 @@ def _settle_somehow(worker: Worker, consumer: Consumer, messages: list[penstock.
 def settle(worker: Worker, consumer: Consumer, op: str, messages: list[penstock.Message]) -> None:
     """Say it, and wait until it is durable or refused."""
     facts = [
-        {"queue": message.queue, "ids": [name_of(message)], "offset": message.offset, "attempt": message.attempt,
-         "op": op} for message in messages
+        {"queue": place(message.queue, consumer.group), "ids": [name_of(message)], "offset": message.offset,
+         "attempt": message.attempt, "op": op} for message in messages
     ]  # fmt: skip
     results: list[Any] = [[name_of(message), worker.setup.name, message.attempt] for message in messages]
     told: list[Any] = results if op == "complete" else [None] * len(messages)
@@ -186,6 +219,7 @@ def submit(worker: Worker) -> None:
 def complete(worker: Worker) -> None:
     """Each job's result is its id, who did it, and at which attempt."""
     with (
+        may_lose(worker),
         worker.connect() as client,
         client.consumer(JOBS, lease=worker.setup.lease_s, prefetch=worker.random.choice((0, 50))) as consumer,
     ):
@@ -210,7 +244,8 @@ def hold(worker: Worker) -> None:
 
 
 ROLES: dict[str, Callable[[Worker], None]] = {
-    "produce": produce, "consume": consume, "submit": submit, "complete": complete, "hold": hold,
+    "produce": produce, "publish": publish, "consume": consume, "follow": follow, "submit": submit,
+    "complete": complete, "hold": hold,
 }  # fmt: skip
 
 
