@@ -9,6 +9,7 @@ from ..peers.log import verify
 
 FORMAT = 1  # of the rows on disk; another number is refused
 TABLES = (b"log", b"extents", b"outcomes", b"steps", b"state", b"pins")
+Raw = Any  # bytes, or a view of them
 OWN = (b"format", b"hard")  # rows of `state` that are a node's own: what it voted, and how it writes
 
 
@@ -21,7 +22,7 @@ def put(txn: Any, db: Any, key: bytes, packed: bytes) -> None:
     txn.put(key, zlib.crc32(packed, zlib.crc32(key)).to_bytes(4, "big") + packed, db=db)
 
 
-def unseal(key: bytes, raw: bytes, what: str) -> bytes:
+def unseal(key: Raw, raw: Raw, what: str) -> Raw:
     """The row without its checksum. Raises CorruptRow."""
     packed = raw[4:]
     if zlib.crc32(packed, zlib.crc32(key)) != int.from_bytes(raw[:4], "big"):
@@ -29,7 +30,7 @@ def unseal(key: bytes, raw: bytes, what: str) -> bytes:
     return packed
 
 
-def check(table: bytes, key: bytes, raw: bytes) -> None:
+def check(table: bytes, key: Raw, raw: Raw) -> None:
     """Is this record what was written? Raises CorruptEntry or CorruptRow if a single bit is not."""
     if table == b"log":
         verify(int.from_bytes(key, "big"), raw)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import lmdb
 import msgpack
 
-from ..peers.errors import PenstockError
 from ..peers.log import CorruptEntry, Entry, HardState, decode, encode
 from .checkpoint import Checkpoint, Writes, unpack_consensus
+from .export import Export
 from .extents import Extent, Outcome
-from .rows import FORMAT, put, unseal
+from .folder import StartError as StartError
+from .folder import lock_folder, sync_folder
+from .incoming import Incoming, clear
+from .rows import FORMAT, TABLES, put, unseal
 from .rows import CorruptRow as CorruptRow
 
 HEADROOM_BYTES = (
@@ -28,10 +30,6 @@ DISK_RESERVE_BYTES = 1 << 30  # or a tenth of the disk, if that is less
 
 _ROW = struct.Struct(">IQ")
 _INDEX = struct.Struct(">Q")
-
-
-class StartError(PenstockError):
-    """The daemon cannot start on this data folder."""
 
 
 class Recovered(NamedTuple):
@@ -53,8 +51,12 @@ class Store:
         self.limit_bytes = map_size_bytes
         self.durability = durability
         self.turn_bytes_max = turn_bytes_max
-        self._lock = _lock_folder(folder)
+        self.commits = 0
+        self.encoded: Callable[[Entry], bytes] = encode  # in a cluster: shared with what goes to the others
+        self._export: Export | None = None
+        self._lock = lock_folder(folder)
         try:
+            clear(folder)  # a snapshot that was not yet whole when the process ended
             self._open(map_size_bytes)
         except BaseException:
             self._lock.close()
@@ -73,21 +75,14 @@ class Store:
                 "restore the data folder from a copy, or give another with --data",
             ) from fault
         self._env.reader_check()
-        self._log = self._env.open_db(b"log")
-        self._extents = self._env.open_db(b"extents")
-        self._outcomes = self._env.open_db(b"outcomes")
-        self._steps = self._env.open_db(b"steps")
-        self._state = self._env.open_db(b"state")
-        self._pins = self._env.open_db(b"pins")
-        self._dbs = (self._log, self._extents, self._outcomes, self._steps, self._state, self._pins)
+        self._dbs = tuple([self._env.open_db(table) for table in TABLES])
+        self._log, self._extents, self._outcomes, self._steps, self._state, self._pins = self._dbs
         self._page_bytes = int(self._env.stat()["psize"])
         self._read: Any = None
         self._write: Any = None  # only with durability "interval": open from one fsync to the next
         self._floor = 0  # entries up to here are gone, but for those that live on
         self._applied = 0
         self._unsafe_bytes = 0  # what `_write` holds
-        self.commits = 0
-        self.encoded: Callable[[Entry], bytes] = encode  # in a cluster: shared with what goes to the others
         try:
             self._check_format()
         except BaseException:
@@ -320,6 +315,41 @@ class Store:
     def next_step(self, queue_id: int, after: int) -> int | None:
         return self._next_number(self._steps, queue_id, after + 1)
 
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def export(self) -> Export:
+        """A snapshot to be sent. One at a time; it ends when the map has to grow, so look at `is_open` in each turn."""
+        self._end_export()
+        self.flush()
+        self._export = Export(self._env, self._dbs, self.used_bytes())
+        return self._export
+
+    def _end_export(self) -> None:
+        if self._export is not None:
+            self._export.close()
+            self._export = None
+
+    def adopt(self, incoming: Incoming) -> Recovered:
+        """Between turns: what came in takes the place of everything but the node's own term and vote.
+
+        A crash leaves the one or the other, whole. After an error the node must stop.
+        """
+        self.flush()
+        self._end_read()
+        self._end_export()
+        with self._env.begin() as txn:
+            hard = txn.get(b"hard", db=self._state)
+        incoming.seal(hard)
+        sync_folder(incoming.folder)
+        self._env.close()
+        # The one step that counts. The other files of the environment are locks, which begin anew with each process.
+        incoming.file.replace(self.folder / "data.mdb")
+        sync_folder(self.folder)
+        (self.folder / "lock.mdb").unlink(missing_ok=True)
+        clear(self.folder)
+        self._open(self.limit_bytes)
+        return self.recover()
+
     # -- room ---------------------------------------------------------------------------------------------------------
 
     def used_bytes(self) -> int:
@@ -351,39 +381,16 @@ class Store:
         file_bytes = (info["last_pgno"] + 1) * self._page_bytes
         if file_bytes + self._headroom_bytes > info["map_size"] and self._write is None:
             self._end_read()
+            self._end_export()
             self._env.set_mapsize(info["map_size"] + max(self._headroom_bytes, info["map_size"] // 4))
 
     def close(self) -> None:
         self.flush()
         self._end_read()
+        self._end_export()
         self._env.close()
         self._lock.close()
 
 
 def _row_key(queue_id: int, number: int) -> bytes:
     return queue_id.to_bytes(4, "big") + _INDEX.pack(number)
-
-
-def _lock_folder(folder: Path) -> IO[str]:
-    """One data folder, one daemon. The lock goes with the process, however it ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "daemon.lock", "a+")  # noqa: SIM115 (it is held as long as the daemon lives)
-    except OSError as fault:
-        raise StartError(
-            f"the data folder {folder} cannot be used: {fault.strerror}", "give another with --data"
-        ) from fault
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as fault:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise StartError(
-            f"the data folder {folder} is in use by another daemon (pid {holder})",
-            "stop that one, or give another with --data",
-        ) from fault
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock

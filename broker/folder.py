@@ -1,0 +1,48 @@
+"""The data folder: one daemon at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from ..peers.errors import PenstockError
+
+
+class StartError(PenstockError):
+    """The daemon cannot start on this data folder."""
+
+
+def sync_folder(folder: Path) -> None:
+    """What was renamed in it stays so."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """One data folder, one daemon. The lock goes with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "daemon.lock", "a+")  # noqa: SIM115 (it is held as long as the daemon lives)
+    except OSError as fault:
+        raise StartError(
+            f"the data folder {folder} cannot be used: {fault.strerror}", "give another with --data"
+        ) from fault
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as fault:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise StartError(
+            f"the data folder {folder} is in use by another daemon (pid {holder})",
+            "stop that one, or give another with --data",
+        ) from fault
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
