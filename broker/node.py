@@ -72,6 +72,8 @@ class Node:
         self.connected: set[int] = set()  # nodes to which the channel stands
         self._readers: dict[bytes, None] = {}  # connections without a session, that only read, and only here
         self._crash = False
+        self._successor = 0  # to whom the office goes with the next turn
+        self._skew_ms = 0  # how much the clock of the log is ahead of ours
         self._heard_primary_ms = now_ms
         self.pace = Pace(raft.tail.floor, raft.tail.last - model.state.applied, now_ms)
         self.outbox = Outbox()
@@ -104,8 +106,10 @@ class Node:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether clients are better not heard for now: too much waits for the majority."""
-        return self._settling or self.raft.tail.last - self.raft.tail.commit > UNCOMMITTED_MAX
+        """Whether clients are better not heard for now: too much waits for the majority, or nothing may be proposed."""
+        if self._settling or self._successor or self.raft.transferee:
+            return True
+        return self.raft.tail.last - self.raft.tail.commit > UNCOMMITTED_MAX
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 
@@ -139,7 +143,7 @@ class Node:
             self.raft.lost(node, now_ms)
         if drained or self.raft.is_primary:  # after a pause of ours, what waits in the sockets is no silence of others
             self.raft.tick(now_ms)
-        self.desk.begin(now_ms)
+        self.desk.begin(now_ms + self._skew_ms)
         if self._office and (self._office != self.raft.term or not self.raft.is_primary):
             return self._step_down(now_ms, heard)
         if self.raft.is_primary:
@@ -153,6 +157,11 @@ class Node:
         if not self._office:
             self._take_office(now_ms)
         desk = self.desk
+        if self._successor and not self.raft.transferee:
+            self.raft.transfer(self._successor, now_ms)
+            self._successor = 0
+        if self.raft.transferee:
+            return
         if lost:
             self.waiting.take_back(lost)
         self.waiting.begin()
@@ -178,13 +187,15 @@ class Node:
             for entry in tail.entries(state.applied + 1, APPLY_BYTES):
                 self.desk.model.apply(entry)
         self._forget_effects()
-        self._furnish(self.desk.model, self.desk.disk, self.desk.limits, now_ms)
-        self.desk.begin(now_ms)
+        # Our clock may be behind that of the last primary: stamps go on from the last one, and never stand still.
+        self._skew_ms = max(0, state.stamp_ms - now_ms)
+        self._furnish(self.desk.model, self.desk.disk, self.desk.limits, now_ms + self._skew_ms)
+        self.desk.begin(now_ms + self._skew_ms)
         self._office = self.raft.term
 
     def _step_down(self, now_ms: int, heard: Sequence[Message]) -> Turn:
         """Deposed. What was said and not sent may never become true: those who wait for it ask the next primary."""
-        self._office, self._settling = 0, False
+        self._office, self._settling, self._skew_ms, self._successor = 0, False, 0, 0
         unsent = [(route, wire.parse_reply(frames).sequence) for route, frames in self.outbox.discard()]
         for route, sequence in unsent + self.waiting.drain():
             self.desk.refuse(route, sequence, self._elsewhere())
@@ -196,10 +207,10 @@ class Node:
         """How long the node may sleep if nothing is heard."""
         due_ms = self.raft.next_ms()
         if self._office:
-            due_ms = min(due_ms, self.upkeep.next_due_ms())
+            due_ms = min(due_ms, self.upkeep.next_due_ms() - self._skew_ms)
             deadline_ms = self.waiting.next_deadline_ms()
             if deadline_ms is not None:
-                due_ms = min(due_ms, deadline_ms)
+                due_ms = min(due_ms, deadline_ms - self._skew_ms)
         return max(0, min(due_ms - now_ms, WAIT_MAX_MS))
 
     def durable(self) -> list[Message]:
@@ -211,7 +222,7 @@ class Node:
 
     def close(self, now_ms: int) -> Turn:
         """The last turn: parked requests are answered, and the model goes to disk, so that the next start is quick."""
-        self.desk.begin(now_ms)
+        self.desk.begin(now_ms + self._skew_ms)
         self.waiting.close()
         return self._end_turn(now_ms, last=True)
 
@@ -385,7 +396,7 @@ class Node:
         elif op in ("ping", "status", "cluster", "crash"):
             self._tell(route, sequence, op, {})
         elif op == "cluster_transfer":
-            self.raft.transfer(cluster.check_transfer(self.raft, args), desk.now_ms)
+            self._successor = cluster.check_transfer(self.raft, args)
             desk.reply(route, sequence, {})
         else:
             raise ProtocolError(f"unknown op {shown(op)}", f"ops are {', '.join(OPS)}")
