@@ -23,8 +23,8 @@ ENDPOINT_FILE: Final = "endpoint"  # in the data folder; the daemon writes it wh
 class PrivateDaemon:
     """A context manager: a running daemon, whose `endpoint` answers.
 
-    `settings` is the text of its daemon.toml without [node]. A `folder` that is given stays; one of its own goes.
-    `listen`: with an ipc endpoint it is found at the same place after a restart.
+    `settings` is the text of its daemon.toml without data and listen. A `folder` that is given
+    stays; one of its own goes. `listen`: with an ipc endpoint it is found at the same place after a restart.
     """
 
     def __init__(self, settings: str = "", folder: Path | None = None, listen: str = "tcp://127.0.0.1:*") -> None:
@@ -34,7 +34,7 @@ class PrivateDaemon:
         self.log = self.folder / "daemon.log"
         self.endpoint = ""
         self._settings = settings
-        self._listen = listen
+        self.listen = listen
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -51,6 +51,11 @@ class PrivateDaemon:
         self.close()
 
     @property
+    def running(self) -> bool:
+        """Does its process live?"""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         if self._process is None:
             raise Refused("the private daemon does not run")
@@ -58,7 +63,11 @@ class PrivateDaemon:
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises Refused with the end of its log if it ends instead, or Timeout."""
-        self.endpoint = wait_endpoint(self.data / ENDPOINT_FILE, self.launch(), self.log)
+        self.await_start(self.launch())
+
+    def await_start(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until what was launched answers. Raises as `start`."""
+        self.endpoint = wait_endpoint(self.data / ENDPOINT_FILE, process, self.log)
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start it without waiting."""
@@ -68,7 +77,7 @@ class PrivateDaemon:
         config.write_text(self._settings, encoding="utf-8")
         with self.log.open("ab") as log:
             self._process = spawn(
-                ["serve", "--config", str(config), "--data", str(self.data), "--listen", self._listen], log
+                ["serve", "--config", str(config), "--data", str(self.data), "--listen", self.listen], log
             )
         return self._process
 
@@ -113,7 +122,7 @@ def wait_endpoint(
         lines = file.read_text(encoding="utf-8").split() if file.exists() else []
         if lines:
             try:
-                with connect(lines[0], retry_for=CONNECT_S):
+                with connect(lines[0], read_only=True, retry_for=CONNECT_S):  # a replica answers, too
                     return lines[0]
             except Timeout:
                 if process.poll() is None:

@@ -17,7 +17,7 @@ class MemberInfo:
 
     node: int
     voter: bool
-    endpoint: str
+    endpoint: str | None
     match: int | None
     lag: int | None
     heard_ms: int | None
@@ -26,8 +26,9 @@ class MemberInfo:
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """The cluster as `node` sees it. `role`: "primary", "replica", "candidate" or "learner"; `primary`: the node that
-    is the primary, None if none is known; `commit`, `applied`, `floor`: places in the log."""
+    """The cluster as `node` sees it. `role`: "primary", "replica", or, in an election, "asking" or
+    "candidate"; `primary`: the node that is the primary, None if none is known;
+    `commit`, `applied`, `floor`: places in the log."""
 
     node: int
     role: str

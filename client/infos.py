@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 class Staleness(NamedTuple):
     """How old a node's own copy was when it answered: it shows the log up to `applied`, and last heard its primary
-    `lag_ms` ago (0: it is the primary; None: it has never heard one)."""
+    `lag_ms` ago (0: it is the primary)."""
 
     applied: int
-    lag_ms: int | None
+    lag_ms: int
 
 
 @dataclass(frozen=True, slots=True)

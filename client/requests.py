@@ -22,7 +22,8 @@ class Request:
     """A request and, once `done`, its answer: `body` and `data` (the payload), or `error`.
 
     `counted`: it changes state and takes part in the numbering that makes a repeat harmless. `wait_ms`: how long the
-    daemon may park it. `single`: if its connection is lost it fails, and is not asked again. `then` is called once, when it is done, by the thread that heard the answer.
+    daemon may park it. `single`: if its connection is lost it fails, and is not asked again. `then` is called once,
+    when it is done, by the thread that heard the answer.
     """
 
     __slots__ = (
