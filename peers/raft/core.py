@@ -87,7 +87,8 @@ class Raft:
         self._beat_ms = 0
         self._check_ms = 0
         self._transfer_ms = 0
-        self._fetch_ms = 0
+        self._fetch_ms = 0  # before that nothing is asked for again
+        self._fetch_after = 0
         self._term_began = 0  # the index of the empty entry with which we began our term
         self._published = 0  # entries up to here were broadcast
         self._broadcast = False
@@ -366,8 +367,6 @@ class Raft:
             self._become_replica(self.term, append.sender, now_ms)
         self._heard_ms = now_ms
         self._wait_anew(now_ms)
-        if append.fetched:
-            self._fetch_ms = 0
         tail, entries, prev_index, prev_term = self.tail, append.entries, append.prev_index, append.prev_term
         if prev_index < tail.commit:  # what is committed is alike everywhere: only what is behind it is news
             skipped = tail.commit - prev_index
@@ -385,8 +384,10 @@ class Raft:
         # Behind what was verified our log may be another primary's: a broadcast commit says nothing about it.
         self._commit_to(min(append.commit, self._verified))
         self._answer(append, self._verified)
-        if append.fetched and self._verified < append.last:
-            self._ask_for(append.sender, self._verified, now_ms)
+        if append.fetched and self._verified >= self._fetch_after:
+            self._fetch_ms = 0
+            if self._fetch_after < self._verified < append.last:  # the same answer once more asks for nothing
+                self._ask_for(append.sender, self._verified, now_ms)
 
     def _take(self, entries: Sequence[Entry]) -> None:
         for at, entry in enumerate(entries):
@@ -411,17 +412,18 @@ class Raft:
         self._words.append((append.sender, Appended(self.term, self.node, match, append.round)))
 
     def _fetch(self, append: Append, prev_index: int, now_ms: int) -> None:
-        """Ask for what is missing: once for a gap, and again only if no answer came."""
-        if now_ms < self._fetch_ms:
-            return
+        """Ask for what is missing: once for a gap, and again only if the answer says to look further down, or none came."""
         tail = self.tail
         after = min(tail.last, prev_index)
         while after > tail.commit and (tail.term_at(after) or 0) > append.prev_term:
             after -= 1  # no entry of ours of a later term can be the primary's
+        if now_ms < self._fetch_ms and not (append.fetched and after < self._fetch_after):
+            return
         self._ask_for(append.sender, after, now_ms)
 
     def _ask_for(self, primary: int, after: int, now_ms: int) -> None:
         heartbeat_ms = self.timing.heartbeat_ms
+        self._fetch_after = after
         self._fetch_ms = now_ms + heartbeat_ms + self.random.randrange(heartbeat_ms + 1)
         self._words.append((primary, Fetch(self.term, self.node, after, self.tail.term_at(after) or 0)))
 
@@ -474,7 +476,8 @@ class Raft:
 
     def _try_transfer(self) -> None:
         to = self.transferee
-        if to and self.peers[to].match == self.tail.last:
+        peer = self.peers.get(to)
+        if peer is not None and peer.match == self.tail.last:
             self._words.append((to, TimeoutNow(self.term, self.node)))
 
     # -- what comes of it ---------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
 def run(seed: int, core: ModuleType = real_core, tails: ModuleType = real_tail) -> Outcome:
     """Play one seed through."""
     world = World(seed, 5 if seed % 3 == 2 else 3, core, tails)
-    fetch_bytes, core.FETCH_BYTES = core.FETCH_BYTES, world.random.choice((200, 2000, 1 << 20))  # type: ignore[attr-defined]
+    fetch_bytes, core.FETCH_BYTES = core.FETCH_BYTES, world.random.choice((1000, 4000, 1 << 20))  # type: ignore[attr-defined]
     recovery_ms, fault, check, story = 0, None, "", ""
     try:
         recovery_ms = _play(world)
