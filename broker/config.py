@@ -4,194 +4,89 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import ipaddress
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..peers.errors import InvalidArgument
-from ..peers.units import duration_ms, size_bytes
+from . import config_values as values
 
-IPC_PATH_MAX = 107  # bytes; the kernel cuts longer socket paths, and then nobody finds the socket
-Reader = Callable[[Any, str], Any]
 Section = TypeVar("Section")
 
 
-def _refuse(key: str, value: object, right: str) -> InvalidArgument:
-    return InvalidArgument(f"{key} is {value!r}", right)
-
-
-def _integer(low: int, high: int) -> Reader:
-    def read(value: Any, key: str) -> int:
-        if type(value) is not int or not low <= value <= high:
-            raise _refuse(key, value, f"give an integer from {low} to {high}")
-        return value
-
-    return read
-
-
-def _one_of(*choices: str) -> Reader:
-    def read(value: Any, key: str) -> str:
-        if value not in choices:
-            raise _refuse(key, value, "give one of " + ", ".join(f'"{choice}"' for choice in choices))
-        return str(value)
-
-    return read
-
-
-def _text(value: Any, key: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise _refuse(key, value, "give a text that is not empty")
-    return value
-
-
-def _flag(value: Any, key: str) -> bool:
-    if not isinstance(value, bool):
-        raise _refuse(key, value, "give true or false")
-    return value
-
-
-def _texts(value: Any, key: str) -> tuple[str, ...]:
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, list) or not all(isinstance(item, str) and item.strip() for item in items):
-        raise _refuse(key, value, "give a text or a list of texts")
-    return tuple(items)
-
-
-def _size(low: int) -> Reader:
-    def read(value: Any, key: str) -> int:
-        size = size_bytes(value, key)
-        if size < low:
-            raise _refuse(key, value, f"give at least {low} bytes")
-        return size
-
-    return read
-
-
-def _duration(low_ms: int) -> Reader:
-    def read(value: Any, key: str) -> int:
-        length_ms = duration_ms(value, key)
-        if length_ms < low_ms:
-            raise _refuse(key, value, f"give at least {low_ms} ms")
-        return length_ms
-
-    return read
-
-
-def _endpoints(value: Any, key: str) -> tuple[str, ...]:
-    endpoints = _texts(value, key)
-    if not endpoints:
-        raise _refuse(key, value, 'give at least one endpoint, such as "tcp://127.0.0.1:7470"')
-    for endpoint in endpoints:
-        _check_endpoint(endpoint, key)
-    return endpoints
-
-
-def _endpoint(value: Any, key: str) -> str:
-    if not isinstance(value, str):
-        raise _refuse(key, value, 'give an endpoint, such as "tcp://127.0.0.1:7471"')
-    _check_endpoint(value, key)
-    return value
-
-
-def _check_endpoint(endpoint: str, key: str) -> None:
-    scheme, _, rest = endpoint.partition("://")
-    if scheme == "ipc" and rest:
-        if len(rest.encode()) > IPC_PATH_MAX:
-            raise _refuse(key, endpoint, f"the path of an ipc socket has at most {IPC_PATH_MAX} bytes")
-        return
-    host, _, port = rest.rpartition(":")
-    if scheme == "tcp" and host and (port == "*" or (port.isdecimal() and int(port) < 65536)):
-        return
-    raise _refuse(key, endpoint, 'give "tcp://HOST:PORT" (PORT may be *: any free one) or "ipc://PATH"')
-
-
-def reachable(endpoint: str) -> bool:
-    """Can another machine reach this endpoint? A host name counts as reachable, unless it is localhost."""
-    if not endpoint.startswith("tcp://"):
-        return False
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
-
-
-def _key(default: Any, read: Reader, key: str = "", reloadable: bool = False) -> Any:
+def _key(default: Any, read: values.Reader, key: str = "", reloadable: bool = False) -> Any:
     """A field that daemon.toml sets by `key` (default: the field's name); `reloadable`: SIGHUP may change it."""
     return field(default=default, metadata={"read": read, "key": key, "reloadable": reloadable})
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    id: int = _key(1, _integer(1, 2**31))
-    data: str = _key("./penstock-data", _text)
-    listen: tuple[str, ...] = _key(("tcp://127.0.0.1:7470",), _endpoints)
-    log_level: str = _key("info", _one_of("debug", "info", "warning", "error"), reloadable=True)
+    id: int = _key(1, values.integer(1, 2**31))
+    data: str = _key("./penstock-data", values.text)
+    listen: tuple[str, ...] = _key(("tcp://127.0.0.1:7470",), values.endpoints)
+    log_level: str = _key("info", values.one_of("debug", "info", "warning", "error"), reloadable=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
     """One node, as the others find it: `client` is where clients go, `listen` and `publish` where nodes do."""
 
-    id: int = _key(0, _integer(1, 2**31))
-    client: str = _key("", _endpoint)
-    listen: str = _key("", _endpoint)
-    publish: str = _key("", _endpoint)
+    id: int = _key(0, values.integer(1, 2**31))
+    client: str = _key("", values.endpoint)
+    listen: str = _key("", values.endpoint)
+    publish: str = _key("", values.endpoint)
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    name: str = _key("penstock", _text)
-    listen: str = _key("tcp://127.0.0.1:7471", _endpoint)
-    publish: str = _key("tcp://127.0.0.1:7472", _endpoint)
-    election_ms: int = _key(1_000, _duration(100), "election_timeout")
-    heartbeat_ms: int = _key(100, _duration(10), "heartbeat")
-    join: bool = _key(False, _flag)  # a new node of a cluster that runs: it learns first, and votes when it is promoted
+    name: str = _key("penstock", values.text)
+    listen: str = _key("tcp://127.0.0.1:7471", values.endpoint)
+    publish: str = _key("tcp://127.0.0.1:7472", values.endpoint)
+    election_ms: int = _key(1_000, values.duration(100), "election_timeout")
+    heartbeat_ms: int = _key(100, values.duration(10), "heartbeat")
+    join: bool = _key(False, values.flag)  # a new node of a cluster that runs: it follows until it is promoted
     peers: tuple[Peer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    map_size_bytes: int = _key(64 * 2**30, _size(2**20), "map_size")
-    max_message_bytes: int = _key(64 * 2**20, _size(2**10), "max_message")
-    durability: str = _key("fsync", _one_of("fsync", "interval"))
-    interval_ms: int = _key(20, _duration(1), "interval")
+    map_size_bytes: int = _key(64 * 2**30, values.size(2**20), "map_size")
+    max_message_bytes: int = _key(64 * 2**20, values.size(2**10), "max_message")
+    durability: str = _key("fsync", values.one_of("fsync", "interval"))
+    interval_ms: int = _key(20, values.duration(1), "interval")
 
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    curve: bool = _key(False, _flag)
-    auth: bool = _key(False, _flag)
+    curve: bool = _key(False, values.flag)
+    auth: bool = _key(False, values.flag)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    max_batch: int = _key(100_000, _integer(1, 10**6), reloadable=True)  # messages of one append
-    session_timeout_ms: int = _key(60_000, _duration(1_000), "session_timeout", reloadable=True)
-    parked: int = _key(64, _integer(1, 10**4), reloadable=True)  # waiting requests per session
-    in_flight_max: int = _key(200_000, _integer(1, 10**7), reloadable=True)  # leased messages per group
-    lease_max_ms: int = _key(12 * 3_600_000, _duration(1_000), "lease_max", reloadable=True)
-    heard_max: int = _key(1024, _integer(1, 10**6), reloadable=True)  # requests of one turn
-    heard_bytes: int = _key(8 * 2**20, _size(2**16), reloadable=True)
-    cache_bytes: int = _key(32 * 2**20, _size(0), reloadable=True)
-    checkpoint_entries: int = _key(8192, _integer(1, 10**7), reloadable=True)
-    checkpoint_bytes: int = _key(64 * 2**20, _size(2**16), reloadable=True)
+    max_batch: int = _key(100_000, values.integer(1, 10**6), reloadable=True)  # messages of one append
+    session_timeout_ms: int = _key(60_000, values.duration(1_000), "session_timeout", reloadable=True)
+    parked: int = _key(64, values.integer(1, 10**4), reloadable=True)  # waiting requests per session
+    in_flight_max: int = _key(200_000, values.integer(1, 10**7), reloadable=True)  # leased messages per group
+    lease_max_ms: int = _key(12 * 3_600_000, values.duration(1_000), "lease_max", reloadable=True)
+    heard_max: int = _key(1024, values.integer(1, 10**6), reloadable=True)  # requests of one turn
+    heard_bytes: int = _key(8 * 2**20, values.size(2**16), reloadable=True)
+    cache_bytes: int = _key(32 * 2**20, values.size(0), reloadable=True)
+    checkpoint_entries: int = _key(8192, values.integer(1, 10**7), reloadable=True)
+    checkpoint_bytes: int = _key(64 * 2**20, values.size(2**16), reloadable=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """One pool for the daemon to start. queue None: the queue that its tasks name."""
 
-    queue: str | None = _key(None, _text)
-    tasks: tuple[str, ...] = _key((), _texts)
-    ranks: int = _key(2, _integer(1, 10**5))
-    launcher: str = _key("", _text)
-    mpi: str = _key("auto", _one_of("auto", "mpich", "openmpi"))
+    queue: str | None = _key(None, values.text)
+    tasks: tuple[str, ...] = _key((), values.texts)
+    ranks: int = _key(2, values.integer(1, 10**5))
+    launcher: str = _key("", values.text)
+    mpi: str = _key("auto", values.one_of("auto", "mpich", "openmpi"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +134,9 @@ def override(config: Config, data: str | None = None, listen: tuple[str, ...] = 
     """`config` with what the command line or the environment says instead. Raises InvalidArgument."""
     node = config.node
     if data is not None:
-        node = replace(node, data=_text(data, "data"))
+        node = replace(node, data=values.text(data, "data"))
     if listen:
-        node = replace(node, listen=_endpoints(list(listen), "listen"))
+        node = replace(node, listen=values.endpoints(list(listen), "listen"))
     config = replace(config, node=node)
     _check(config)
     return config
@@ -266,7 +161,7 @@ def _config(tables: Mapping[str, Any]) -> Config:
         if name not in sections:
             raise _unknown(name, sections, "")
         if not isinstance(table, dict):
-            raise _refuse(name, table, f"write [{name}] and its keys below it")
+            raise values.refuse(name, table, f"write [{name}] and its keys below it")
     config = Config(
         node=_section(Node(), "node", tables.get("node", {})),
         cluster=_cluster(tables.get("cluster", {})),
@@ -275,15 +170,27 @@ def _config(tables: Mapping[str, Any]) -> Config:
         limits=_section(Limits(), "limits", tables.get("limits", {})),
         compute=_compute(tables.get("compute", {})),
     )
+    config = _adopt(config, tables)
     _check(config)
     return config
+
+
+def _adopt(config: Config, tables: Mapping[str, Any]) -> Config:
+    """What a node does not say of itself, its own [[cluster.peer]] says: so all nodes can share one list."""
+    mine = next((peer for peer in config.cluster.peers if peer.id == config.node.id), None)
+    if mine is None:
+        return config
+    said = tables.get("cluster", {})
+    own = {key: getattr(mine, key) for key in ("listen", "publish") if key not in said}
+    node = config.node if "listen" in tables.get("node", {}) else replace(config.node, listen=(mine.client,))
+    return replace(config, node=node, cluster=replace(config.cluster, **own))
 
 
 def _cluster(table: Mapping[str, Any]) -> Cluster:
     """[cluster], with every [[cluster.peer]]: all nodes, this one among them."""
     rows = table.get("peer", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _refuse("cluster.peer", rows, "write [[cluster.peer]] and its keys below it")
+        raise values.refuse("cluster.peer", rows, "write [[cluster.peer]] and its keys below it")
     cluster = _section(Cluster(), "cluster", {key: value for key, value in table.items() if key != "peer"})
     peers: list[Peer] = []
     for number, row in enumerate(rows, 1):
@@ -294,19 +201,31 @@ def _cluster(table: Mapping[str, Any]) -> Cluster:
             raise InvalidArgument(f"{name} has no {', '.join(missing)}", "give id, client, listen and publish")
         if any(other.id == peer.id for other in peers):
             raise InvalidArgument(f"{name}: id {peer.id} is given twice", "every node has an id of its own")
+        _check_places(peer, peers, name)
         peers.append(peer)
     return replace(cluster, peers=tuple(peers))
+
+
+def _check_places(peer: Peer, others: list[Peer], name: str) -> None:
+    taken = {endpoint for other in others for endpoint in (other.client, other.listen, other.publish)}
+    for key in ("client", "listen", "publish"):
+        endpoint = getattr(peer, key)
+        if endpoint.endswith(":*"):
+            raise values.refuse(f"{name}.{key}", endpoint, "give the port: the other nodes have to know it")
+        if endpoint in taken:
+            raise values.refuse(f"{name}.{key}", endpoint, "give an endpoint of its own: this one is taken in the list")
+        taken.add(endpoint)
 
 
 def _section(defaults: Section, name: str, table: Mapping[str, Any]) -> Section:
     named = [item for item in dataclasses.fields(defaults) if "read" in item.metadata]  # type: ignore[arg-type]
     fields = {item.metadata["key"] or item.name: item for item in named}
-    values: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for key, value in table.items():
         if key not in fields:
             raise _unknown(key, list(fields), name)
-        values[fields[key].name] = fields[key].metadata["read"](value, f"{name}.{key}")
-    return replace(defaults, **values)  # type: ignore[type-var]
+        given[fields[key].name] = fields[key].metadata["read"](value, f"{name}.{key}")
+    return replace(defaults, **given)  # type: ignore[type-var]
 
 
 def _unknown(key: str, known: list[str], section: str) -> InvalidArgument:
@@ -320,7 +239,7 @@ def _compute(table: Mapping[str, Any]) -> Compute:
     """[compute] is the first pool, if it has tasks, and gives the defaults of every [[compute.pool]]."""
     more = table.get("pool", [])
     if not isinstance(more, list) or not all(isinstance(item, dict) for item in more):
-        raise _refuse("compute.pool", more, "write [[compute.pool]] and its keys below it")
+        raise values.refuse("compute.pool", more, "write [[compute.pool]] and its keys below it")
     first = _section(Pool(), "compute", {key: value for key, value in table.items() if key != "pool"})
     if first.queue is not None and not first.tasks:
         raise InvalidArgument("compute.queue needs compute.tasks", "say which modules have the tasks of this queue")
@@ -342,7 +261,7 @@ def _check(config: Config) -> None:
                 f"security.{key} is true, but this version has neither curve nor auth yet", "listen on loopback or ipc"
             )
     for endpoint in config.node.listen:
-        if reachable(endpoint):
+        if values.reachable(endpoint):
             raise InvalidArgument(
                 f"node.listen is {endpoint!r}: other machines can reach it, and security.curve and .auth are false",
                 'listen on loopback or ipc, such as "tcp://127.0.0.1:7470"',
@@ -384,7 +303,7 @@ def _check_cluster(config: Config) -> None:
         )
     for peer in cluster.peers:
         for endpoint in (peer.client, peer.listen, peer.publish):
-            if reachable(endpoint):
+            if values.reachable(endpoint):
                 raise InvalidArgument(
                     f"cluster.peer {peer.id} is at {endpoint}: other machines can reach it, without encryption",
                     "use loopback or ipc: this version has no curve yet",

@@ -294,8 +294,8 @@ class PeerLinks:
         return socket
 
     def _signs_of_life(self, kind: int) -> list[tuple[int, int]]:
-        # A connection that a SUB itself gives up while its queue is full aborts the process (libzmq issue 3937): it must
-        # neither ping nor be told a TTL. The kernel asks instead, and never takes a full queue for a dead host.
+        # A connection that a SUB itself gives up while its queue is full aborts the process (libzmq issue 3937): it
+        # must neither ping nor be told a TTL. The kernel asks instead, and takes no full queue for a dead host.
         if kind == zmq.SUB:
             return [(zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 1), (zmq.TCP_KEEPALIVE_INTVL, 1),
                     (zmq.TCP_KEEPALIVE_CNT, 2)]  # fmt: skip

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.broker.config import Config, Pool, load, override, parse, reachable, reloadable
+from penstock.broker.config import Config, Peer, Pool, load, override, parse, reloadable
+from penstock.broker.config_values import reachable
 from penstock.peers.errors import InvalidArgument
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,8 @@ def test_the_shipped_file_names_every_key_with_its_default() -> None:
     tables = tomllib.loads((ROOT / "daemon.toml").read_text())
     for section in dataclasses.fields(Config):
         if section.name != "compute":
-            keys = {item.metadata["key"] or item.name for item in dataclasses.fields(getattr(Config(), section.name))}
+            items = dataclasses.fields(getattr(Config(), section.name))
+            keys = {item.metadata["key"] or item.name for item in items if "read" in item.metadata}
             assert set(tables[section.name]) == keys
 
 
@@ -61,7 +63,7 @@ def test_listen_takes_one_endpoint_or_a_list_of_them() -> None:
     [
         ("[storage]\nmap_sise = 1", "storage.map_sise", "did you mean map_size?"),
         ("[storge]", "[storge]", "did you mean storage?"),
-        ("[cluster]\nelection = 1", "cluster.election", "known are name"),
+        ("[cluster]\nelection = 1", "cluster.election", "did you mean election_timeout?"),
         ("[node]\nid = 0", "node.id", "an integer from 1"),
         ("[node]\nid = true", "node.id", "an integer from 1"),
         ('[node]\nid = "1"', "node.id", "an integer from 1"),
@@ -128,8 +130,72 @@ def test_security_that_this_version_lacks_is_refused_rather_than_ignored(key: st
     assert f"security.{key} is true" in refusal(f"[security]\n{key} = true")
 
 
-def test_peers_are_refused_since_this_version_runs_a_cluster_of_one() -> None:
-    assert "cluster of one" in refusal("[[cluster.peer]]\nid = 2")
+def peer(node: int, **changed: str | int) -> str:
+    """The lines of one node, at endpoints of its own."""
+    keys: dict[str, str | int] = {"id": node} | {
+        key: f"tcp://127.0.0.1:7{node}{at}" for at, key in enumerate(("client", "listen", "publish"))
+    }
+    lines = [f"{key} = {value!r}".replace("'", '"') for key, value in (keys | changed).items()]
+    return "\n".join(["[[cluster.peer]]", *lines, ""])
+
+
+THREE = peer(1) + peer(2) + peer(3)
+
+
+def test_without_peers_a_node_is_a_cluster_of_one() -> None:
+    assert parse('[cluster]\nname = "c"', "x").cluster.peers == ()
+
+
+def test_one_list_of_peers_serves_all_nodes() -> None:
+    for node in (1, 2, 3):
+        config = parse(f"[node]\nid = {node}\n{THREE}", "x")
+        assert [one.id for one in config.cluster.peers] == [1, 2, 3]
+        mine = config.cluster.peers[node - 1]
+        assert mine == Peer(node, *(f"tcp://127.0.0.1:7{node}{at}" for at in range(3)))
+        assert config.node.listen == (mine.client,)
+        assert (config.cluster.listen, config.cluster.publish) == (mine.listen, mine.publish)
+
+
+def test_a_node_may_listen_to_clients_in_more_places_than_its_peers_name() -> None:
+    config = parse('[node]\nlisten = ["ipc://here", "tcp://127.0.0.1:710"]\n' + THREE, "x")
+    assert config.node.listen == ("ipc://here", "tcp://127.0.0.1:710")
+
+
+def test_times_of_the_cluster_are_read_as_people_write_them() -> None:
+    cluster = parse('[cluster]\nelection_timeout = "3s"\nheartbeat = "1s"\n' + THREE, "x").cluster
+    assert (cluster.election_ms, cluster.heartbeat_ms) == (3_000, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "right"),
+    [
+        ("[cluster]\npeer = 3", "cluster.peer", "write [[cluster.peer]]"),
+        ("[[cluster.peer]]\nid = 1", "number 1) has no client, listen, publish", "give id, client, listen and publish"),
+        (THREE + peer(2), "number 4): id 2 is given twice", "an id of its own"),
+        (THREE + 'public_key = "x"', "number 3).public_key: unknown key", "known are id, client, listen, publish"),
+        (peer(2) + peer(3), "node.id is 1", "name all nodes, this one among them"),
+        (peer(1) + peer(2, listen="tcp://127.0.0.1:711"), "number 2).listen", "taken in the list"),
+        (peer(1, publish="tcp://127.0.0.1:710"), "number 1).publish", "taken in the list"),
+        (peer(1, client="tcp://127.0.0.1:*"), "number 1).client", "give the port"),
+        (peer(1) + peer(2, listen="tcp://10.0.0.2:7"), "cluster.peer 2 is at tcp://10.0.0.2:7", "loopback or ipc"),
+        (peer(1, id=0), "number 1).id", "an integer from 1"),
+        ('[node]\nlisten = "ipc://other"\n' + THREE, "node.listen is ipc://other", "make them agree"),
+        ('[cluster]\nlisten = "ipc://other"\n' + THREE, "cluster.listen is ipc://other", "make them agree"),
+        ('[cluster]\npublish = "ipc://other"\n' + THREE, "cluster.publish is ipc://other", "make them agree"),
+        ("[cluster]\nlisten = 5", "cluster.listen", "give an endpoint"),
+        ('[cluster]\nheartbeat = "400ms"\n' + THREE, "cluster.election_timeout is 1000 ms", "miss two heartbeats"),
+        ('[storage]\ndurability = "interval"\n' + THREE, "storage.durability", 'needs "fsync"'),
+    ],
+)
+def test_a_cluster_that_cannot_work_is_refused(text: str, key: str, right: str) -> None:
+    said = refusal(text)
+    assert key in said
+    assert right in said
+
+
+def test_the_command_line_cannot_move_a_node_away_from_where_its_peers_look_for_it() -> None:
+    with pytest.raises(InvalidArgument, match=r"node\.listen"):
+        override(parse(THREE, "x"), listen=("ipc://other",))
 
 
 def test_a_message_larger_than_the_map_is_impossible() -> None:

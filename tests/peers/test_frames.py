@@ -24,7 +24,12 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(Expire, numbers, numbers),
     st.builds(Create, st.text(), st.text(), st.dictionaries(st.text(), numbers)),
     st.builds(AppendMessages, st.text(), numbers, numbers, st.booleans()),
-    st.builds(SetMembers, st.lists(nodes).map(tuple), st.lists(nodes).map(tuple)),
+    st.builds(
+        SetMembers,
+        st.lists(nodes).map(tuple),
+        st.lists(nodes).map(tuple),
+        st.lists(st.tuples(nodes, st.text(), st.text(), st.text())).map(tuple),
+    ),
 )
 
 
