@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import struct
@@ -17,7 +16,7 @@ from ..peers.raft.words import Members
 from .checkpoint import unpack_consensus
 from .export import RECORD
 from .rows import FORMAT, OWN, TABLES, CorruptRow, check, unseal
-from .snapshots import BadSnapshot
+from .snapshots import BadSnapshot, NoRoom
 
 FOLDER = "incoming"
 MAP_BYTES = 64 << 20  # to begin with, and the step by which it grows
@@ -27,12 +26,12 @@ class Incoming:
     """Records in, one transaction a piece. Nothing in it counts before `seal`."""
 
     def __init__(self, data: Path, used_bytes: int) -> None:
-        """`data`: the data folder. `used_bytes`: what is to come, about. Raises OSError if there is no room for it."""
+        """`data`: the data folder. `used_bytes`: what is to come, about. Raises NoRoom if there is no room for it."""
         clear(data)
         disk = os.statvfs(data)
         free_bytes = disk.f_bavail * disk.f_frsize
         if used_bytes > free_bytes:
-            raise OSError(errno.ENOSPC, f"{free_bytes} bytes are free, a snapshot of {used_bytes} is to come", data)
+            raise NoRoom(f"{free_bytes} bytes are free, a snapshot of {used_bytes} is to come")
         self.folder = data / FOLDER
         self.folder.mkdir()
         self._env = lmdb.open(str(self.folder), map_size=MAP_BYTES, max_dbs=8, sync=True, metasync=True, writemap=False)

@@ -30,6 +30,7 @@ OPS = sorted(
 )  # fmt: skip
 WAIT_MAX_MS = 60_000
 READERS_MAX = 10_000
+FLOOR_STEP = 50_000  # entries that a checkpoint deletes, at most
 UNCOMMITTED_MAX = 4_000  # entries; then clients are not heard until the majority has caught up
 Make = Callable[[ask.Args, bytes | None, ask.Bounds], ask.Proposal]
 
@@ -76,6 +77,7 @@ class Node:
         self._skew_ms = 0  # how much the clock of the log is ahead of ours
         self._heard_primary_ms = now_ms
         self.pace = Pace(raft.tail.floor, raft.tail.last - model.state.applied, now_ms)
+        self.floor_max = 1 << 62  # entries above this are kept, for a node that is sent a snapshot
         self.outbox = Outbox()
         self._office = 0  # the term in which the model is a primary's; 0: it is a replica's
         self._settling = False  # a checkpoint is due, and waits until everything that was proposed is committed
@@ -95,7 +97,9 @@ class Node:
 
     def reset(self, model: Model, now_ms: int) -> None:
         """Begin anew with a model of what is committed; the log goes on."""
-        self.raft.tail.applied = model.state.applied
+        tail = self.raft.tail
+        tail.applied = model.state.applied
+        self.pace = Pace(tail.floor, tail.last - tail.applied, now_ms)
         self._furnish(model, self.desk.disk, self.desk.limits, now_ms)
 
     def change_limits(self, limits: Limits) -> None:
@@ -255,8 +259,11 @@ class Node:
 
     def _consensus(self) -> checkpoint.Consensus:
         """What stays known of the log up to the new floor, which is about to go."""
+        tail = self.raft.tail
         floor = self.desk.state.applied if self.raft.is_alone else self.pace.floor(self.desk.state.applied)
-        self.raft.tail.raise_floor(floor)
+        # Not all at once: every entry that goes is looked at, and the turn must end before the next heartbeat is due.
+        floor = max(tail.floor, min(floor, self.floor_max, tail.floor + FLOOR_STEP))
+        tail.raise_floor(floor)
         term = self.raft.tail.term_at(floor)
         assert term is not None, floor
         upto = [at for at in self.raft.history if at[0] <= floor]

@@ -26,6 +26,10 @@ class BadSnapshot(Exception):
     """A snapshot that must not be taken: it is not what was sent, or not what we can read."""
 
 
+class NoRoom(Exception):
+    """There is no room for the snapshot that is to come."""
+
+
 class Source(Protocol):
     """A snapshot that can be sent. Everything up to log entry `index`, whose term is `index_term`."""
 
@@ -165,7 +169,7 @@ class Receiving:
         """Take a piece. Returns which one is wanted next; None: say nothing.
 
         `commit`: what the node knows is committed; a snapshot that tells no more than that is ignored. Raises
-        BadSnapshot once for a bad one, which is discarded, and OSError if there is no room for it.
+        BadSnapshot once for a bad one, which is discarded, and NoRoom if there is no room for it.
         """
         self.look(commit)
         if chunk.index <= commit:
@@ -181,9 +185,9 @@ class Receiving:
         if (self.arrived is None and chunk.number == self._next) or stream != self._stream:
             try:
                 self._take(chunk, stream, now_ms)
-            except (BadSnapshot, OSError):
-                self.discard()
-                self._spurned, self._spurned_ms = stream, now_ms
+            except (BadSnapshot, NoRoom):
+                self._stream = stream
+                self.spurn(now_ms)
                 raise
         return self._next
 
@@ -198,6 +202,11 @@ class Receiving:
         self._stream, self._age, self._next = (0, 0, 0), (0, 0), 0
         if sink is not None:
             sink.discard()
+
+    def spurn(self, now_ms: int) -> None:
+        """What came in is bad: forget it, and do not begin it again at once."""
+        self._spurned, self._spurned_ms = self._stream, now_ms
+        self.discard()
 
     def hand_over(self) -> None:
         """What came in was put to use."""

@@ -13,7 +13,6 @@ import lmdb
 import pytest
 from kit.world import Client, World
 
-from penstock.broker import store as store_module
 from penstock.broker.checkpoint import Writes
 from penstock.broker.desk import Limits
 from penstock.broker.store import CorruptRow, StartError, Store
@@ -435,7 +434,7 @@ def test_any_commit_error_stops_the_node_and_nothing_is_said(disk: Disk, monkeyp
     def broken(*args: object) -> None:
         raise lmdb.DiskError("the disk is gone")
 
-    monkeypatch.setattr(store_module, "encode", broken)
+    monkeypatch.setattr(disk.store, "encoded", broken)
     with pytest.raises(lmdb.DiskError):
         disk.client.append("jobs", b"x")
     assert disk.client.heard() == []
