@@ -13,6 +13,7 @@ from ..peers.errors import PenstockError
 OK: Final = 0
 FAILED: Final = 1  # the job or the check failed
 USAGE: Final = 2
+NO_PRIMARY: Final = 5
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count it
 
 EXIT_CODES: Final[dict[type[Exception], int]] = {
@@ -22,9 +23,9 @@ EXIT_CODES: Final[dict[type[Exception], int]] = {
     errors.NotFound: 3,
     errors.Unauthenticated: 4,
     errors.PermissionDenied: 4,
-    errors.NotPrimary: 5,
-    errors.NoQuorum: 5,
-    errors.Closed: 5,
+    errors.NotPrimary: NO_PRIMARY,
+    errors.NoQuorum: NO_PRIMARY,
+    errors.Closed: NO_PRIMARY,
     errors.Timeout: 6,
     errors.AlreadyExists: 7,
     errors.QueueFull: 7,

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from ..peers.errors import PenstockError
-from . import bench, completion, daemon, demo, jobs, messages, pools, queues, topics
+from . import bench, cluster, completion, daemon, demo, jobs, messages, pools, queues, topics
 from .exits import INTERRUPTED, OK, USAGE, exit_code, tell
 from .options import Root
 
@@ -43,6 +43,8 @@ for verb in (
     messages.pull,
     jobs.job,
     pools.pool,
+    cluster.cluster,
+    cluster.node,
     demo.demo,
     bench.bench,
     completion.completion,

@@ -72,13 +72,14 @@ class Options:
         """Seconds to go on trying when the daemon does not answer."""
         return PATIENCE_S if self.timeout is None else self.timeout
 
-    def connect(self) -> Client:
-        """A client of the daemon. Raises Closed, with how to start one, if none answers."""
+    def connect(self, read_only: bool = False) -> Client:
+        """A client of the daemon; `read_only`: of any node that answers. Raises Closed, with how to start one, if none
+        does, and NoQuorum if none is the primary."""
         from ..client import connect  # numpy and zmq: not for --help and completion
 
         where = list(self.endpoints)
         try:
-            return connect(where, user=self.user, retry_for=self.patience)
+            return connect(where, user=self.user, retry_for=self.patience, read_only=read_only)
         except (Timeout, Closed) as error:
             raise Closed(
                 f"no daemon answers at {', '.join(where)} ({error.message})",

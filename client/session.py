@@ -436,7 +436,8 @@ class Session:
     def _nobody(self, op: str) -> PenstockError:
         waited_s, names = self._retry_for_ms / 1000, ", ".join(self._route.endpoints)
         if self._no_quorum is not None:
-            return NoQuorum(f"{op!r} found no primary within {waited_s:g} s: {self._no_quorum.message}", self._why)
+            message = f"{op!r} found no primary within {waited_s:g} s: {self._no_quorum.message}"
+            return NoQuorum(message, "start the nodes that are down")
         return Timeout(f"{op!r} found no daemon at {names} within {waited_s:g} s", self._why)
 
     def _end_single(self) -> None:
