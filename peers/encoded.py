@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from .log import Entry, encode
 
-BYTES_MAX = 32 << 20
+BYTES_MAX = 8 << 20  # about one turn: they are needed until its commit, and fresh memory is slow
 
 
 class Encoded:
@@ -16,7 +18,8 @@ class Encoded:
     def __init__(self, bytes_max: int = BYTES_MAX) -> None:
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._kept: dict[int, tuple[Entry, bytes]] = {}  # by id(); the entry is held, so no other takes its id
+        # By id(); the entry is held, so no other takes its id. A plain dict is slow to lose its first items.
+        self._kept: OrderedDict[int, tuple[Entry, bytes]] = OrderedDict()
 
     def __call__(self, entry: Entry) -> bytes:
         kept = self._kept.get(id(entry))
@@ -33,5 +36,5 @@ class Encoded:
         self._kept[id(entry)] = entry, raw
         self._bytes += len(raw)
         while self._bytes > self._bytes_max:
-            oldest = next(iter(self._kept))
-            self._bytes -= len(self._kept.pop(oldest)[1])
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._bytes -= len(oldest)

@@ -28,7 +28,7 @@ BYTES_MAX = 16 << 20
 FRAME_MAX = 80 << 20
 LINGER_MS = 200
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
-ZERO_COPY = 128 << 10  # bytes; below it a copy costs less than keeping the original for libzmq
+ZERO_COPY = 64 << 10  # bytes; below it a copy costs less than keeping the original for libzmq
 
 # Plain integers: pyzmq's enums cost 2 us a frame.
 NOBLOCK, NOBLOCK_SNDMORE, RCVMORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.RCVMORE)
