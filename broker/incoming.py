@@ -55,7 +55,7 @@ class Incoming:
                     value_at = at + RECORD.size + key_length
                     key, at = bytes(view[at + RECORD.size : value_at]), value_at + value_length
                     value = view[value_at:at]
-                    if len(value) != value_length or (TABLES[table] == b"state" and key in OWN):
+                    if at > len(view) or (TABLES[table] == b"state" and key in OWN):
                         raise BadSnapshot(f"record {key.hex()} does not belong there")
                     check(TABLES[table], key, value)
                     if not txn.put(key, value, db=self._dbs[table], append=True):
