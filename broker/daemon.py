@@ -111,7 +111,7 @@ class Daemon:
     def _join(self, context: zmq.Context[zmq.Socket[bytes]], frame_max: int, closing: contextlib.ExitStack) -> Peering:
         """The sockets to the other nodes."""
         cluster = self.config.cluster
-        incarnation = time.time_ns() // 1_000_000
+        incarnation = _next_incarnation(self.store.folder)
         addresses = {peer.id: PeerAddress(peer.listen, peer.publish) for peer in cluster.peers}
         self.store.encoded = encoded = Encoded()
         links = PeerLinks(
@@ -119,7 +119,7 @@ class Daemon:
             cluster.election_ms, frame_max, encoded,
         )  # fmt: skip
         closing.callback(links.close)
-        return Peering(links, self.links)
+        return Peering(self.node, self.store, links, self.links, cluster.heartbeat_ms)
 
     def _recover(self) -> Node:
         """The checkpoint, and the log behind it, which the node takes in when it knows how far it is committed."""
@@ -222,31 +222,30 @@ class Daemon:
         node, peering, now_ms = self.node, self.peering, self.clock.now_ms()
         if peering is None:
             return node.turn(now_ms, heard, lost)
-        words, broken = peering.hear()
-        node.connected = peering.links.connected()
-        return node.turn(now_ms, heard, lost, words, broken, peering.drained)
+        words, broken, drained = peering.hear(now_ms)
+        return node.turn(now_ms, heard, lost, words, broken, drained)
 
     def _carry_out(self, turn: Turn) -> list[bytes]:
         """The order of the world: durable first, then said. Returns the routes on which it could not be said."""
         node, peering = self.node, self.peering
         if peering is not None:
-            peering.publish(turn.early)  # the others write it while we do; we count ourselves only after our own fsync
+            peering.publish(turn)
         # A vote, an answer or an ack that leaves before it is on disk is a promise that a crash breaks.
         self.store.commit(turn.writes)
-        free = node.durable()
-        if peering is not None:
-            peering.send(turn.words)
-            peering.follow(node.desk.state.addresses, node.raft.members.everyone)
-        lost = self.links.send(turn.messages + free)
+        lost = self.links.send(turn.messages + node.durable())
         if turn.crash:
             os.kill(os.getpid(), signal.SIGKILL)
         if turn.deposed:
             node.reset(self._model(self.store.recover()), self.clock.now_ms())
+        if peering is not None and (model := peering.send(turn, self.clock.now_ms())) is not None:
+            node.reset(model, self.clock.now_ms())
         return lost
 
     def _wait_ms(self) -> int:
         now_ms = self.clock.now_ms()
         wait_ms = self.node.wait_ms(now_ms)
+        if self.peering is not None:
+            wait_ms = min(wait_ms, self.peering.wait_ms(now_ms))
         if self.store.durability == "interval" and self.store.dirty:
             wait_ms = min(wait_ms, max(0, self._flush_ms - now_ms))
         return wait_ms
@@ -303,3 +302,14 @@ class Daemon:
         self.store.turn_bytes_max = turn_bytes_max(self.config)
         logging.getLogger("penstock").setLevel(fresh.node.log_level.upper())
         logger.info("reload: applied=%s needs_restart=%s", ",".join(applied) or "-", ",".join(restart) or "-")
+
+
+def _next_incarnation(folder: Path) -> int:
+    """A number for this run of the process, higher than that of all before it, wherever the clock was set to."""
+    path = folder / "incarnation"
+    before = int(path.read_text()) if path.exists() else 0
+    incarnation = max(before + 1, time.time_ns() // 1_000_000)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(str(incarnation))
+    fresh.replace(path)
+    return incarnation

@@ -13,9 +13,10 @@ from .rows import FORMAT, OWN, TABLES, check, unseal
 from .snapshots import chain
 
 PIECE_BYTES = 1 << 20  # about; a larger record is a piece of its own
+PIECE_RECORDS = 2000  # small ones cost time, not bytes, and a turn must be short
 RECORD = struct.Struct(">BHI")  # table, length of the key, length of the value
 
-_STATE = TABLES.index(b"state")
+_LOG, _STATE = TABLES.index(b"log"), TABLES.index(b"state")
 
 
 class _Place(NamedTuple):
@@ -35,15 +36,16 @@ class Export:
 
     def __init__(self, env: Any, dbs: tuple[Any, ...], used_bytes: int) -> None:
         """`dbs`: in the order of TABLES. Raises CorruptRow or CorruptEntry."""
-        self._txn = env.begin(buffers=True)
+        self._txn = env.begin()
         self._dbs = dbs
         try:
             self.index = msgpack.unpackb(self._state(b"meta"))["applied"]
             consensus = unpack_consensus(self._state(b"consensus"))
             self.index_term = consensus.term
+            self._last = self.index.to_bytes(8, "big")
             if self.index > consensus.floor:
-                raw = self._txn.get(self.index.to_bytes(8, "big"), db=dbs[0])
-                self.index_term = decode(self.index, bytes(raw or b"")).term
+                raw = self._txn.get(self._last, db=dbs[_LOG])
+                self.index_term = decode(self.index, raw or b"").term
         except BaseException:
             self.close()
             raise
@@ -83,26 +85,23 @@ class Export:
         return payload, False
 
     def _cut(self, place: _Place) -> tuple[bytes, _Place]:
-        parts: list[Any] = []
-        size = 0
+        parts: list[bytes] = []
+        size = count = 0
         table, start, records, digest = place
         while table < len(TABLES):
             cursor = self._txn.cursor(self._dbs[table])
             for key, value in cursor if cursor.set_range(start) else ():
-                if not self._is_wanted(table, key):
+                if table == _STATE and key in OWN:
                     continue
+                if table == _LOG and key > self._last:
+                    break  # what is behind that may never be committed
                 size += RECORD.size + len(key) + len(value)
-                if parts and size > PIECE_BYTES:
+                if count and (size > PIECE_BYTES or count == PIECE_RECORDS):
                     payload = b"".join(parts)
-                    return payload, _Place(table, bytes(key), records, chain(digest, payload))
+                    return payload, _Place(table, key, records + count, chain(digest, payload))
                 check(TABLES[table], key, value)
                 parts += (RECORD.pack(table, len(key), len(value)), key, value)
-                records += 1
+                count += 1
             table, start = table + 1, b""
         payload = b"".join(parts)
-        return payload, _Place(table, b"", records, chain(digest, payload))
-
-    def _is_wanted(self, table: int, key: Any) -> bool:
-        if table == 0:
-            return bool(int.from_bytes(key, "big") <= self.index)  # what is behind may never be committed
-        return table != _STATE or bytes(key) not in OWN
+        return payload, _Place(table, b"", records + count, chain(digest, payload))

@@ -1,4 +1,4 @@
-"""This node among the others: the sockets to them, and who is there. A cluster of one has nothing of it."""
+"""This node among the others: what it hears from them and says to them. A cluster of one has nothing of it."""
 
 from __future__ import annotations
 
@@ -9,35 +9,66 @@ from ..peers.links import PeerAddress, PeerLinks
 from ..peers.raft.words import Word
 from ..peers.snapshot_words import Chunk, ChunkAck
 from .links import Links
+from .model import Model
+from .node import Node, Turn
+from .snapshot_desk import SnapshotDesk
+from .store import Store
 
 Addresses = Mapping[int, tuple[str, str, str]]
 
 
 class Peering:
-    """What the loop hears from other nodes and says to them."""
+    """The other nodes, as the loop meets them. For `heartbeat_ms` after a pause of our own nobody counts as silent."""
 
-    def __init__(self, links: PeerLinks, clients: Links) -> None:
+    def __init__(self, node: Node, store: Store, links: PeerLinks, clients: Links, heartbeat_ms: int) -> None:
+        self.node = node
         self.links = links
-        self.pieces: list[Chunk | ChunkAck] = []
-        self._known: dict[int, PeerAddress] = {}
+        self.snapshots = SnapshotDesk(node.raft, store)
+        self._heartbeat_ms = heartbeat_ms
+        self._pieces: list[Chunk | ChunkAck] = []
+        self._known: dict[int, PeerAddress] = dict(links.addresses)
+        self._heard_ms = 0
+        self._grace_ms = 0
         clients.share(links.register)
 
-    @property
-    def drained(self) -> bool:
-        """Nothing was left behind: who is not heard now is silent."""
-        return self.links.drained
-
-    def hear(self) -> tuple[list[Word], list[int]]:
-        """(words of consensus, nodes to which the channel broke). Pieces of snapshots are kept in `pieces`."""
+    def hear(self, now_ms: int) -> tuple[list[Word], list[int], bool]:
+        """(words of consensus, nodes to which the channel broke, whether who was not heard is silent)."""
+        if now_ms - self._heard_ms > 2 * self._heartbeat_ms:
+            # We stood still (a long fsync, SIGSTOP): what was said meanwhile may still be in the kernel.
+            self._grace_ms = now_ms + self._heartbeat_ms
+        self._heard_ms = now_ms
         words: list[Word] = []
         for word in self.links.receive():
             if isinstance(word, (Chunk, ChunkAck)):
-                self.pieces.append(word)
+                self._pieces.append(word)
             else:
                 words.append(word)
-        return words, self.links.lost()
+        self.node.connected = self.links.connected()
+        return words, self.links.lost(), self.links.drained and now_ms >= self._grace_ms
 
-    def follow(self, addresses: Addresses, members: Sequence[int]) -> None:
+    def publish(self, turn: Turn) -> None:
+        """To everyone, before our own fsync: they write it while we do, and we count ourselves only after it."""
+        self.links.publish(turn.early)
+
+    def send(self, turn: Turn, now_ms: int) -> Model | None:
+        """To one node each, after the fsync. Returns the model of a snapshot that has just taken the place of ours."""
+        self.links.send(turn.words)
+        self._follow(self.node.desk.state.addresses, self.node.raft.members.everyone)
+        pieces, self._pieces = self._pieces, []
+        self.snapshots.hear(pieces, now_ms)
+        self.snapshots.take(turn.snapshots, now_ms)
+        model = self.snapshots.install(now_ms)
+        self.node.floor_max = self.snapshots.floor_max(now_ms)
+        said: list[tuple[int, PeerWord]] = [*self.snapshots.next_words(now_ms)]
+        self.links.send(said)
+        return model
+
+    def wait_ms(self, now_ms: int) -> int:
+        """How long there is nothing to do, if nothing is heard."""
+        wait_ms = self.snapshots.wait_ms(now_ms)
+        return min(wait_ms, self._grace_ms - now_ms) if now_ms < self._grace_ms else wait_ms
+
+    def _follow(self, addresses: Addresses, members: Sequence[int]) -> None:
         """Have a channel to each member, at its address of now."""
         for node, (_, listen, publish) in addresses.items():
             address = PeerAddress(listen, publish)
@@ -47,11 +78,3 @@ class Peering:
         for node in [node for node in self._known if node not in members]:
             del self._known[node]
             self.links.remove_peer(node)
-
-    def publish(self, words: Sequence[Word]) -> None:
-        """To everyone, before our own fsync: they write it while we do."""
-        self.links.publish(words)
-
-    def send(self, words: Sequence[tuple[int, PeerWord]]) -> None:
-        """To one node each, after the fsync."""
-        self.links.send(words)

@@ -15,7 +15,7 @@ from .rows import FORMAT
 from .snapshots import BadSnapshot, NoRoom, Receiving, Sending
 from .store import Store
 
-TURN_BYTES = 1 << 20  # of one turn and node: more would delay the next heartbeat
+TURN_BYTES = 256 << 10  # of one turn and node, or one piece: more would delay the next heartbeat
 FOREVER_MS = 1 << 62
 CATCH_UP_MS = 10_000  # so long entries are kept for a node that has its snapshot and does not come nearer
 

@@ -97,6 +97,7 @@ class PeerLinks:
         self._polled: list[tuple[Any, int]] = []
         self._pollers: list[zmq.Poller] = []
         self._incarnations: dict[int, int] = {}  # the newest of each peer that was heard of
+        self.addresses = {peer: address for peer, address in peers.items() if peer != node}
         self._connected: set[int] = set()
         self._lost: list[int] = []
         self._size = 0  # bytes of the current `receive`

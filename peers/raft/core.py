@@ -1,8 +1,8 @@
-"""Raft: elections by heartbeat, one log, commit by majority. Words and time go in; entries to write and words to say come out.
+"""Raft: elections by heartbeat, one log, commit by majority. Words and time go in; writes and words come out.
 
-After Ongaro's thesis and the shape of etcd's core, with appends that are broadcast: a follower takes what fits behind its own log and
-fetches what it lacks. One rule of order binds the caller: everything `take` returns as writes is durable before any of the
-words it returns leaves; only `early` may leave before.
+After Ongaro's thesis and the shape of etcd's core, with appends that are broadcast: a follower takes what fits behind
+its own log and fetches what it lacks. One rule of order binds the caller: everything `take` returns as writes is
+durable before any of the words it returns leaves; only `early` may leave before.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Peer:
 
 
 class Ready(NamedTuple):
-    """What a step came to. Order: `early` may leave at once; then hard state, truncation and entries become durable; then `words` leave."""
+    """What it came to. `early` may leave at once; then hard state, truncation and entries become durable; then `words`
+    leave."""
 
     early: list[Word]  # for everyone, by broadcast
     hard: HardState | None
@@ -412,7 +413,7 @@ class Raft:
         self._words.append((append.sender, Appended(self.term, self.node, match, append.round)))
 
     def _fetch(self, append: Append, prev_index: int, now_ms: int) -> None:
-        """Ask for what is missing: once for a gap, and again only if the answer says to look further down, or none came."""
+        """Ask for what is missing: once for a gap, and again if the answer says to look further down, or none came."""
         tail = self.tail
         after = min(tail.last, prev_index)
         while after > tail.commit and (tail.term_at(after) or 0) > append.prev_term:
@@ -530,7 +531,7 @@ class Raft:
         append = self._append(self._published, entries, fetched=False)
         self._published = self.tail.last
         if self.is_alone or HardState(self.term, self.vote) != self._hard:
-            # It tells of a commit, or of a term, that is not durable yet: after a crash another one could take its place.
+            # It tells of a commit, or of a term, that is not durable yet: a crash could put another one in its place.
             self._words += [(node, append) for node in self.peers]
         else:
             self._early.append(append)

@@ -1,4 +1,4 @@
-"""The log as consensus sees it: where it begins and ends, the term of each entry, what is durable, what is committed."""
+"""The log as consensus sees it: where it begins and ends, the terms of its entries, what is durable and committed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Violation(Exception):
 
 
 class Tail:
-    """Entries above `floor`. `stable`: durable up to here. `commit`: committed, as far as known. `applied`: in the model.
+    """Entries above `floor`. `stable`: durable up to here. `commit`: known to be committed. `applied`: in the model.
 
     Terms are kept as runs, since they change seldom: no look at the disk is needed to compare logs.
     """
