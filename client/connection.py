@@ -80,7 +80,7 @@ class Connection:
             self.hurry(request.deadline_ms)
         if self._work.pumping:
             return
-        if self._leader is None and session.alone:
+        if self._leader is None and session.under_way == 1:
             self._work.post(now_ms)  # nothing can have come, and nobody polls: whoever waits for the answer listens
         else:
             self._pump()

@@ -165,19 +165,9 @@ class Session:
         self._waiting_free.clear()
 
     @property
-    def busy(self) -> bool:
-        """Is there a request without its answer?"""
-        return bool(self._outstanding or self._waiting or self._waiting_free)
-
-    @property
-    def still(self) -> bool:
-        """Is nothing under way, so that nothing is to be expected?"""
-        return not self._outstanding and self.state is READY
-
-    @property
-    def alone(self) -> bool:
-        """Is one request under way, and no other one?"""
-        return self.state is READY and len(self._outstanding) == 1
+    def under_way(self) -> int:
+        """How many requests have no answer yet; -1 while there is no connection that serves."""
+        return len(self._outstanding) if self.state is READY else -1
 
     def next_ms(self, now_ms: int) -> int:
         """When `tick` has something to do at the earliest."""
@@ -384,9 +374,8 @@ class Session:
             if now_ms - max(self._lost_ms, request.asked_ms) >= self._retry_for_ms and not request.done:
                 waited_s = self._retry_for_ms / 1000
                 names = ", ".join(self._route.endpoints)
-                self._give_up(
-                    request, Timeout(f"{request.op!r} found no daemon at {names} within {waited_s:g} s", self._why)
-                )
+                error = Timeout(f"{request.op!r} found no daemon at {names} within {waited_s:g} s", self._why)
+                self._give_up(request, error)
 
     def _why_not(self) -> str:
         return "" if self.state is State.READY else f"not connected: {self._why}"
