@@ -74,8 +74,10 @@ class Links:
             except zmq.Again:
                 break
             frames: list[bytes] = []
-            while get(RCVMORE):
+            more: object = True  # a route never comes alone, and to ask zmq costs more than to receive
+            while more:
                 frame = receive(NOBLOCK)
+                more = get(RCVMORE)
                 size += len(frame)
                 frames.append(frame)
             heard.append((route, frames))

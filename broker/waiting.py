@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..peers import messages as m
-from ..peers.errors import InvalidArgument, PenstockError
+from ..peers.errors import InvalidArgument, NotFound, PenstockError
 from . import reads
 from . import requests as ask
 from .delivery import pieces_of
@@ -39,6 +39,7 @@ class Waiting:
         queue = state.queue(ask.name_of(args, "queue"))
         group = state.group(queue, ask.name_of(args, "group", ""))
         args = {
+            "queue_id": queue.id,
             "messages": ask.integer(args, "messages", 1, 10**9),
             "size_max": ask.integer(args, "bytes", 1, 2**40, PULL_BYTES),
             "lease_ms": ask.lease_ms(args, self.bounds, 30_000),
@@ -61,6 +62,8 @@ class Waiting:
         desk, state, args = self.desk, self.desk.state, parked.args
         queue_name, group_name = parked.key
         queue = state.queue(queue_name)
+        if queue.id != args["queue_id"]:  # within one turn: what is there now is another one
+            raise NotFound(f"the queue or topic {queue_name} was deleted", "its name was taken anew: pull again")
         group = state.group(queue, group_name)
         room = desk.limits.in_flight_max - group.leased
         if queue.paused or room <= 0 or not group.has_ready(queue.next, desk.now_ms):

@@ -14,22 +14,33 @@ from . import options as kinds
 from . import output
 from .options import Options, Verb
 from .private import PrivateDaemon
+from .private_cluster import PrivateCluster
 
 if TYPE_CHECKING:
+    from ..client import Client
     from .bench_cases import Setting
 
-COLUMNS = ("case", "size", "batch", "clients", "rate", "p50_ms", "p99_ms", "durability")
+Amounts = tuple[int, int | None, float | None]  # bytes of a message, messages, seconds
+
+COLUMNS = ("case", "nodes", "size", "batch", "clients", "rate", "p50_ms", "p99_ms", "durability")
 BACKLOG_COLUMNS = ("backlog", "rss_anon_mb", "restart_s", "small_rate", "consume_ratio")
 
 
 @click.command(cls=Verb)
-@click.option("--cases", help="Which, separated by commas.  [default: all but backlog]")
+@click.option(
+    "--cases", help="Which, separated by commas.  [default: all but backlog; with --nodes the first four and latency]"
+)
 @click.option("--size", default="100", show_default=True, type=kinds.size, help="Bytes of a message.")
 @click.option("--messages", type=click.IntRange(min=1), help="How many, for the cases that measure a rate.")
 @click.option("--seconds", type=kinds.duration, help="How long, for the cases that measure a time.")
+@click.option(
+    "--nodes", default=1, show_default=True, type=click.IntRange(1, 5), help="A cluster of so many daemons of its own."
+)
 @click.pass_obj
-def bench(options: Options, cases: str | None, size: int, messages: int | None, seconds: float | None) -> None:
-    """Measure a daemon: one of its own in a temporary folder, or that of --endpoint.
+def bench(
+    options: Options, cases: str | None, size: int, messages: int | None, seconds: float | None, nodes: int
+) -> None:
+    """Measure a daemon: one of its own in a temporary folder, a cluster of --nodes, or what is at --endpoint.
 
     Clients are processes of their own, ready before the clock runs; a rate counts from the first send to the last
     confirmation. A case whose messages do not all arrive is an error.
@@ -44,39 +55,47 @@ def bench(options: Options, cases: str | None, size: int, messages: int | None, 
     delivery         from send to receipt, at 100 messages a second
     backlog          5 million messages: memory, restart, rate against a backlog of 100,000
     """
-    from .bench_cases import CASES, DEFAULT_CASES
+    from .bench_cases import CASES, CLUSTER_CASES, DEFAULT_CASES
 
-    names = list(DEFAULT_CASES) if cases is None else [name.strip() for name in cases.split(",")]
+    if nodes > 1 and options.endpoint:
+        raise InvalidArgument("--nodes makes a cluster, and --endpoint names one", "give one of them")
+    usual = DEFAULT_CASES if nodes == 1 else CLUSTER_CASES
+    names = list(usual) if cases is None else [name.strip() for name in cases.split(",")]
     for name in names:
         if name not in CASES:
             raise InvalidArgument(f"there is no case {name!r}", "cases are " + ", ".join(CASES))
     columns = COLUMNS + (BACKLOG_COLUMNS if "backlog" in names else ())
-    output.rows(_measure(names, options, size, messages, seconds), columns, options.json)
+    output.rows(_measure(names, options, nodes, (size, messages, seconds)), columns, options.json)
 
 
-def _measure(
-    names: list[str], options: Options, size: int, messages: int | None, seconds: float | None
-) -> Iterator[dict[str, Any]]:
+def _measure(names: list[str], options: Options, nodes: int, amounts: Amounts) -> Iterator[dict[str, Any]]:
     from .bench_cases import CASES
 
     for name in names:
         output.note(f"{name} ...")
-        with _setting(options, size, messages, seconds) as setting:
+        with _setting(options, nodes, amounts) as setting:
             yield CASES[name](setting)
 
 
 @contextmanager
-def _setting(options: Options, size: int, messages: int | None, seconds: float | None) -> Iterator[Setting]:
-    """A fresh daemon for each case, so that none pays for what another left behind; or the one that was named."""
+def _setting(options: Options, nodes: int, amounts: Amounts) -> Iterator[Setting]:
+    """A fresh daemon, or cluster, for each case, so that none pays for what another left behind; or what was named."""
     from ..client import connect
-    from .bench_cases import Setting
 
-    prefix = f"bench-{os.getpid()}"
     if options.endpoint:
         with options.connect() as client:
-            durability = client.status()["durability"]
-            yield Setting(client, options.endpoint[0], size, durability, prefix, messages, seconds)
-        return
-    with PrivateDaemon() as daemon, connect(daemon.endpoint) as client:
-        durability = client.status()["durability"]
-        yield Setting(client, daemon.endpoint, size, durability, prefix, messages, seconds, daemon)
+            yield _describe(client, list(options.endpoint), amounts)
+    elif nodes > 1:
+        with PrivateCluster(nodes) as cluster, connect(cluster.endpoints) as client:
+            yield _describe(client, cluster.endpoints, amounts)
+    else:
+        with PrivateDaemon() as daemon, connect(daemon.endpoint) as client:
+            yield _describe(client, [daemon.endpoint], amounts, daemon)
+
+
+def _describe(client: Client, endpoints: list[str], amounts: Amounts, daemon: PrivateDaemon | None = None) -> Setting:
+    from .bench_cases import Setting
+
+    size, messages, seconds = amounts
+    durability, nodes = client.status()["durability"], len(client.cluster().members)
+    return Setting(client, endpoints, nodes, size, durability, f"bench-{os.getpid()}", messages, seconds, daemon)

@@ -31,7 +31,8 @@ class Setting:
     """Where and how much. messages, seconds None: what the case finds right."""
 
     client: Client
-    endpoint: str
+    endpoints: list[str]
+    nodes: int
     size: int
     durability: str
     prefix: str  # of the names of its queues
@@ -48,6 +49,7 @@ class Setting:
         took_s = sorted(chain.from_iterable(one.took_s for one in measured))
         return {
             "case": case,
+            "nodes": self.nodes,
             "size": self.size,
             "batch": batch,
             "clients": clients,
@@ -60,7 +62,7 @@ class Setting:
 
 def publish(setting: Setting) -> Row:
     queue, messages = setting.queue("publish"), setting.messages or 1_000_000
-    done = run_crew([(work.publish, (setting.endpoint, queue, setting.size, messages))], PATIENCE_S)
+    done = run_crew([(work.publish, (setting.endpoints, queue, setting.size, messages))], PATIENCE_S)
     _expect(setting, queue, next=messages, ready=messages)
     return setting.row("publish", 1, done, _rate(done))
 
@@ -75,7 +77,7 @@ def publish_batches(setting: Setting) -> Row:
 def consume(setting: Setting) -> Row:
     queue, messages = setting.queue("consume"), _whole_batches(setting.messages or 1_000_000)
     run_crew([_fill(setting, queue, messages)], PATIENCE_S)
-    done = run_crew([(work.consume, (setting.endpoint, queue, messages))], PATIENCE_S)
+    done = run_crew([(work.consume, (setting.endpoints, queue, messages))], PATIENCE_S)
     _expect(setting, queue, next=messages, done=messages, ready=0, leased=0)
     return setting.row("consume", 1, done, _rate(done))
 
@@ -83,7 +85,7 @@ def consume(setting: Setting) -> Row:
 def pipeline(setting: Setting) -> Row:
     queue, messages = setting.queue("pipeline"), _whole_batches(setting.messages or 1_000_000)
     sent, received = run_crew(
-        [_fill(setting, queue, messages), (work.consume, (setting.endpoint, queue, messages))], PATIENCE_S
+        [_fill(setting, queue, messages), (work.consume, (setting.endpoints, queue, messages))], PATIENCE_S
     )
     _expect(setting, queue, next=messages, done=messages, ready=0, leased=0)
     return setting.row("pipeline", 2, [], received.count / (received.last_s - sent.first_s), BATCH)
@@ -91,7 +93,7 @@ def pipeline(setting: Setting) -> Row:
 
 def senders(setting: Setting) -> Row:
     queue = setting.queue("senders")
-    each = (work.send_each, (setting.endpoint, queue, setting.size, setting.seconds or 3.0))
+    each = (work.send_each, (setting.endpoints, queue, setting.size, setting.seconds or 3.0))
     done = run_crew([each] * SENDERS, PATIENCE_S)
     _expect(setting, queue, next=sum(one.count for one in done) + SENDERS * work.WARM_UP)
     return setting.row("senders", SENDERS, done, _rate(done), 1)
@@ -99,7 +101,7 @@ def senders(setting: Setting) -> Row:
 
 def latency(setting: Setting) -> Row:
     queue = setting.queue("latency")
-    each = (work.send_each, (setting.endpoint, queue, setting.size, setting.seconds or 3.0))
+    each = (work.send_each, (setting.endpoints, queue, setting.size, setting.seconds or 3.0))
     done = run_crew([each], PATIENCE_S)
     _expect(setting, queue, next=done[0].count + work.WARM_UP)
     return setting.row("latency", 1, done, _rate(done), 1)
@@ -109,8 +111,8 @@ def delivery(setting: Setting) -> Row:
     queue, messages = setting.queue("delivery"), max(1, round((setting.seconds or 5.0) * PER_SECOND))
     sent, received = run_crew(
         [
-            (work.send_paced, (setting.endpoint, queue, setting.size, messages, 1 / PER_SECOND)),
-            (work.receive_stamped, (setting.endpoint, queue, messages)),
+            (work.send_paced, (setting.endpoints, queue, setting.size, messages, 1 / PER_SECOND)),
+            (work.receive_stamped, (setting.endpoints, queue, messages)),
         ],
         PATIENCE_S,
     )
@@ -132,8 +134,8 @@ def backlog(setting: Setting) -> Row:
     daemon.stop()
     started_s = monotonic()
     daemon.start()
-    restart_s = work.receive_first(daemon.endpoint, queue) - started_s
-    done = run_crew([(work.consume, (daemon.endpoint, queue, messages))], PATIENCE_S)
+    restart_s = work.receive_first([daemon.endpoint], queue) - started_s
+    done = run_crew([(work.consume, ([daemon.endpoint], queue, messages))], PATIENCE_S)
     rss_drained = rss_anon_bytes(daemon.pid)
     with connect(daemon.endpoint) as client:
         _expect_of(client, queue, next=messages, done=messages, ready=0, leased=0)
@@ -157,6 +159,7 @@ CASES: Final[dict[str, Callable[[Setting], Row]]] = {
     "delivery": delivery,
     "backlog": backlog,
 }
+CLUSTER_CASES: Final = ("publish", "publish_batches", "consume", "pipeline", "latency")
 DEFAULT_CASES: Final = tuple(name for name in CASES if name != "backlog")  # minutes and gigabytes: only when asked for
 
 
@@ -172,11 +175,11 @@ def rss_anon_bytes(pid: int) -> int:
 def _small_rate(setting: Setting, number: int) -> float:
     queue = setting.queue(f"small-{number}")
     run_crew([_fill(setting, queue, SMALL_BACKLOG)], PATIENCE_S)
-    return _rate(run_crew([(work.consume, (setting.endpoint, queue, SMALL_BACKLOG))], PATIENCE_S))
+    return _rate(run_crew([(work.consume, (setting.endpoints, queue, SMALL_BACKLOG))], PATIENCE_S))
 
 
 def _fill(setting: Setting, queue: str, messages: int) -> tuple[Callable[..., Measured], tuple[Any, ...]]:
-    return work.publish_batches, (setting.endpoint, queue, setting.size, messages, BATCH)
+    return work.publish_batches, (setting.endpoints, queue, setting.size, messages, BATCH)
 
 
 def _whole_batches(messages: int) -> int:

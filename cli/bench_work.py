@@ -29,10 +29,10 @@ class Measured:
     took_s: list[float] = field(default_factory=list)
 
 
-def publish(ready: Ready, endpoint: str, queue: str, size: int, messages: int) -> Measured:
+def publish(ready: Ready, endpoints: list[str], queue: str, size: int, messages: int) -> Measured:
     """send() in a loop; the client makes the batches. Ends when all are acknowledged."""
     body = os.urandom(size)
-    with connect(endpoint) as client, client.producer(queue) as producer:
+    with connect(endpoints) as client, client.producer(queue) as producer:
         ready()
         first_s = monotonic()
         for _ in range(messages):
@@ -41,10 +41,10 @@ def publish(ready: Ready, endpoint: str, queue: str, size: int, messages: int) -
         return Measured(messages, first_s, monotonic())
 
 
-def publish_batches(ready: Ready, endpoint: str, queue: str, size: int, messages: int, batch: int) -> Measured:
+def publish_batches(ready: Ready, endpoints: list[str], queue: str, size: int, messages: int, batch: int) -> Measured:
     """send_many() of `batch` in a loop. Ends when all are acknowledged."""
     bodies = [os.urandom(size) for _ in range(batch)]
-    with connect(endpoint) as client, client.producer(queue) as producer:
+    with connect(endpoints) as client, client.producer(queue) as producer:
         ready()
         first_s = monotonic()
         for _ in range(messages // batch):
@@ -53,11 +53,11 @@ def publish_batches(ready: Ready, endpoint: str, queue: str, size: int, messages
         return Measured(messages // batch * batch, first_s, monotonic())
 
 
-def consume(ready: Ready, endpoint: str, queue: str, messages: int) -> Measured:
+def consume(ready: Ready, endpoints: list[str], queue: str, messages: int) -> Measured:
     """receive_many() and ack_many() until `messages` came. Ends when the last is acknowledged."""
     spans: list[tuple[int, int, int]] = []
     count = 0
-    with connect(endpoint) as client:
+    with connect(endpoints) as client:
         ready()
         first_s = monotonic()
         with client.consumer(queue, prefetch=PREFETCH) as consumer:
@@ -77,11 +77,11 @@ def consume(ready: Ready, endpoint: str, queue: str, messages: int) -> Measured:
     return Measured(count, first_s, last_s)
 
 
-def send_each(ready: Ready, endpoint: str, queue: str, size: int, seconds: float) -> Measured:
+def send_each(ready: Ready, endpoints: list[str], queue: str, size: int, seconds: float) -> Measured:
     """One message at a time, each waiting for its receipt."""
     body = os.urandom(size)
     took_s: list[float] = []
-    with connect(endpoint) as client, client.producer(queue) as producer:
+    with connect(endpoints) as client, client.producer(queue) as producer:
         for _ in range(WARM_UP):
             producer.send(body).wait(timeout=QUIET_S)
         ready()
@@ -94,10 +94,10 @@ def send_each(ready: Ready, endpoint: str, queue: str, size: int, seconds: float
     return Measured(len(took_s), first_s, before, took_s)
 
 
-def send_paced(ready: Ready, endpoint: str, queue: str, size: int, messages: int, pause_s: float) -> Measured:
+def send_paced(ready: Ready, endpoints: list[str], queue: str, size: int, messages: int, pause_s: float) -> Measured:
     """Messages stamped with their time, one every `pause_s`."""
     pad = bytes(max(0, size - STAMP.size))
-    with connect(endpoint) as client, client.producer(queue) as producer:
+    with connect(endpoints) as client, client.producer(queue) as producer:
         ready()
         first_s = monotonic()
         for number in range(messages):
@@ -107,10 +107,10 @@ def send_paced(ready: Ready, endpoint: str, queue: str, size: int, messages: int
         return Measured(messages, first_s, monotonic())
 
 
-def receive_stamped(ready: Ready, endpoint: str, queue: str, messages: int) -> Measured:
+def receive_stamped(ready: Ready, endpoints: list[str], queue: str, messages: int) -> Measured:
     """How long each stamped message took from send to receipt."""
     took_s: list[float] = []
-    with connect(endpoint) as client, client.consumer(queue, prefetch=100) as consumer:
+    with connect(endpoints) as client, client.consumer(queue, prefetch=100) as consumer:
         ready()
         first_s = monotonic()
         while len(took_s) < messages:
@@ -122,9 +122,9 @@ def receive_stamped(ready: Ready, endpoint: str, queue: str, messages: int) -> M
     return Measured(len(took_s), first_s, monotonic(), took_s)
 
 
-def receive_first(endpoint: str, queue: str) -> float:
+def receive_first(endpoints: list[str], queue: str) -> float:
     """When the first message came; it is given back."""
-    with connect(endpoint) as client, client.consumer(queue, prefetch=1) as consumer:
+    with connect(endpoints) as client, client.consumer(queue, prefetch=1) as consumer:
         if consumer.receive(timeout=QUIET_S) is None:
             raise ValueError("nothing came")
         return monotonic()

@@ -87,9 +87,9 @@ class Connection:
             self.hurry(request.deadline_ms)
         if self._work.pumping:
             return
-        if session.alone:  # from now on something is to be heard
+        if session.under_way == 1:  # from now on something is to be heard
             self.hurry(now_ms + session.check_ms)
-        if self._leader is None and session.alone:
+        if self._leader is None and session.under_way == 1:
             self._work.post(now_ms)  # nothing can have come, and nobody polls: whoever waits for the answer listens
         else:
             self._pump()

@@ -112,7 +112,7 @@ class Pump:
             except ProtocolError as fault:
                 log.warning("%s: %s", link.endpoint, fault)
                 session.disconnected(now_ms, str(fault))
-            if session.still:
+            if session.under_way == 0:
                 return  # nothing comes before something is asked; to make sure of it costs as much as a message
 
     def _finish(self) -> None:

@@ -188,19 +188,9 @@ class Session:
         self._waiting_free.clear()
 
     @property
-    def busy(self) -> bool:
-        """Is there a request without its answer?"""
-        return bool(self._outstanding or self._waiting or self._waiting_free)
-
-    @property
-    def still(self) -> bool:
-        """Is nothing under way, so that nothing is to be expected?"""
-        return not self._outstanding and self.state is READY
-
-    @property
-    def alone(self) -> bool:
-        """Is one request under way, and no other one?"""
-        return self.state is READY and len(self._outstanding) == 1
+    def under_way(self) -> int:
+        """How many requests have no answer yet; -1 while there is no connection that serves."""
+        return len(self._outstanding) if self.state is READY else -1
 
     @property
     def check_ms(self) -> int:

@@ -622,7 +622,7 @@ def test_the_model_agrees_with_a_naive_one_and_with_itself(monkeypatch: pytest.M
     SEEN.clear()
     profile = settings.get_current_profile_name()
     run_state_machine_as_test(
-        TwoModels, settings=settings(max_examples=250, stateful_step_count=50) if profile == "quick" else settings()
+        TwoModels, settings=settings(max_examples=150, stateful_step_count=50) if profile == "quick" else settings()
     )
     # A machine that only tries what is refused agrees with anything: every command must have worked, many times.
     worked = {

@@ -405,7 +405,7 @@ def test_rule_21_a_hundred_megabytes_arrive_while_the_sender_goes_on(primary: Pr
     applied = primary.model().state.applied
     turns = 0
     for pieces in transfer(primary, replica):
-        assert pieces <= 3, "a turn is short"
+        assert pieces <= 2, "a turn is short"
         turns += 1
         if turns % 10 == 0:  # the log, and even the checkpoint, go on
             primary.client.append("jobs", b"later" * 1000)
@@ -499,7 +499,7 @@ def test_the_log_goes_on_behind_a_snapshot(primary: Primary, replica: Replica) -
 def test_a_log_that_was_kept_above_the_floor_comes_along_with_what_pins_it(primary: Primary, replica: Replica) -> None:
     primary.world.node.floor_max = 20
     primary.fill(100, 80)
-    assert primary.world.node.raft.tail.floor < 20 < primary.model().state.applied
+    assert primary.world.node.raft.tail.floor == 20 < primary.model().state.applied
     for _ in transfer(primary, replica):
         pass
     assert rows_of(replica.store, b"pins")

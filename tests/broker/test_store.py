@@ -229,17 +229,17 @@ def test_rule_23_what_frees_room_passes_however_full_it_is(make: Make) -> None:
     assert client.do("job_result", queue="jobs", offset=99).bodies == [result]
 
 
-def test_rule_23_a_large_turn_fits_into_a_map_in_pieces(make: Make) -> None:
+def test_rule_23_a_large_turn_fits_into_a_map_in_pieces(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Freed pages lie scattered, a large message needs them in a row: the map has room for a turn behind them."""
-    limits = Limits(checkpoint_entries=1, cache_bytes=0, max_message=128 * MIB)
-    disk = make(map_size=128 * MIB, limits=limits)
-    disk.store.turn_bytes_max = 128 * MIB
+    monkeypatch.setattr(store_module, "HEADROOM_BYTES", 8 * MIB)  # as in a map that is eight times as large
+    disk = make(map_size=18 * MIB, limits=Limits(checkpoint_entries=1, cache_bytes=0))
+    disk.store.turn_bytes_max = 16 * MIB
     disk.store.grow()
     client = disk.client
     client.do("create", name="large", kind="queue")
     client.do("create", name="small", kind="queue")
-    for size in (113, 115):
-        assert client.append("large", b"x" * (size * MIB)).status == "ok"
+    for size in (15 * MIB, 16 * MIB - 1000):
+        assert client.append("large", b"x" * size).status == "ok"
         disk.store.grow()
         assert client.do("purge", name="large").status == "ok"
         client.append("small", b"y" * 3000)

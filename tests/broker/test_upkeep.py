@@ -5,6 +5,7 @@ from kit.world import Client, World
 from penstock.broker.daemon import Clock
 from penstock.broker.desk import Limits
 from penstock.broker.parking import BLANKS_MAX, Parked, Parking
+from penstock.peers import wire
 
 
 def test_outcomes_are_forgotten_as_fast_as_jobs_end() -> None:
@@ -162,3 +163,14 @@ def test_the_longest_name_has_reachable_dead_letters() -> None:
     client.do("reject", lease=delivery["lease"], ranges=[[0, 1]])
     assert client.pull(name + ".dead").bodies == [b"poison"]
     assert client.do("create", name="x" * 201, kind="queue").status == "InvalidArgument"
+
+
+def test_a_pull_that_waits_on_a_deleted_queue_is_told_even_if_the_name_is_taken_anew_at_once() -> None:
+    world = World()
+    ana, bob = Client(world, "ana"), Client(world, "bob")
+    ana.do("create", name="jobs", kind="queue")
+    bob.ask("pull", queue="jobs", messages=1, wait_ms=60_000)
+    requests = [("delete", {"name": "jobs"}), ("create", {"name": "jobs", "kind": "queue"})]
+    world.turn([(ana.route, wire.request(op, ana.number(op), args)) for op, args in requests])
+    (reply,) = bob.heard()
+    assert reply.status == "NotFound"

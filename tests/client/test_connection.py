@@ -52,6 +52,40 @@ def test_answers_come_although_nobody_waits(fake: FakeDaemon, connection: Connec
     until(lambda: request.done)
 
 
+def test_answers_come_also_when_the_background_thread_has_learned_to_look_seldom(
+    fake: FakeDaemon, connection: Connection
+) -> None:
+    for _ in range(3):
+        enough = time.monotonic() + 0.06
+        while time.monotonic() < enough:
+            connection.call("describe", {})
+        request = Request("ack", {}, counted=True)
+        with connection.lock:
+            connection.ask(request)
+        until(lambda request=request: request.done)  # type: ignore[misc]
+
+
+def test_what_is_asked_while_another_thread_polls_is_heard_by_that_one(
+    fake: FakeDaemon, connection: Connection
+) -> None:
+    fake.handle = lambda request: None if request.op == "pull" else ("ok", {}, None)
+    heard, never = [], Request("pull", {}, wait_ms=60_000)
+
+    def lead() -> None:
+        with connection.lock:
+            connection.ask(never)
+            connection.wait(lambda: len(heard) == 20, LIMIT_S)
+
+    thread = threading.Thread(target=lead)
+    thread.start()
+    until(lambda: any(request.op == "pull" for request in fake.heard))
+    for _ in range(20):
+        with connection.lock:
+            connection.ask(Request("ack", {}, counted=True, then=heard.append))
+    thread.join(LIMIT_S)
+    assert len(heard) == 20
+
+
 def test_many_threads_share_a_connection(fake: FakeDaemon, connection: Connection) -> None:
     fake.handle = lambda request: ("ok", dict(request.args), None)
     wrong: list[object] = []

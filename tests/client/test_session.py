@@ -275,7 +275,7 @@ def test_the_late_answer_to_a_request_that_was_given_up_is_ignored(script: Scrip
     script.answer(1, offset=3)
     assert isinstance(request.error, Timeout)
     assert script.session.finished == [request]
-    assert not script.session.busy
+    assert script.session.under_way == 0
 
 
 def test_a_request_that_never_left_is_given_up_without_a_trace() -> None:

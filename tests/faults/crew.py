@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import penstock
-from faults.history import Event, Figures, check, figures, for_groups, read
+from faults.history import Event, Figures, Recorder, check, figures, for_groups, read
 from faults.worker import JOBS, LOG, WORK, Setup
 from penstock.cli.private import PrivateDaemon
 
@@ -22,6 +22,7 @@ ROUNDS = int(os.environ.get("PENSTOCK_ROUNDS", "3"))
 SEED = int(os.environ.get("PENSTOCK_SEED", "1"))
 LIMIT_S = 60.0
 POLL_S = 0.005
+PROGRESS_MAX = 200_000  # bytes of history between two faults
 TESTS = Path(__file__).parent.parent
 
 
@@ -41,10 +42,22 @@ def daemon_at(folder: Path, settings: str = "", data: Path | None = None) -> Pri
     return daemon
 
 
-class Crew:
-    """Worker processes on one daemon, with their histories in `folder`/history. Leaves no process behind."""
+class Place(Protocol):
+    """Where clients go: a daemon, or several that are one broker."""
 
-    def __init__(self, daemon: PrivateDaemon, seed: int = SEED) -> None:
+    folder: Path
+
+    @property
+    def endpoint(self) -> str | list[str]: ...
+
+
+Daemon = TypeVar("Daemon", bound=Place)
+
+
+class Crew(Generic[Daemon]):
+    """Worker processes on one daemon or cluster, with their histories in `folder`/history. Leaves no process behind."""
+
+    def __init__(self, daemon: Daemon, seed: int = SEED) -> None:
         self.daemon = daemon
         self.seed = seed
         self.random = Random(f"{seed} crew")
@@ -126,14 +139,14 @@ class Crew:
         return any(event.actor == name and event.kind == kind for event in self.history())
 
 
-def waiting(endpoint: str, *queues: str) -> int:
+def waiting(endpoint: str | list[str], *queues: str) -> int:
     """How many messages of these queues are not done."""
     with penstock.connect(endpoint) as client:
         infos = [client.describe(queue) for queue in queues]
     return sum(info.ready + info.delayed + info.leased for info in infos)
 
 
-def drained(crew: Crew, *queues: str) -> None:
+def drained(crew: Crew[Daemon], *queues: str) -> None:
     """Wait until the workers that are left have emptied these queues."""
 
     def empty() -> bool:
@@ -143,7 +156,7 @@ def drained(crew: Crew, *queues: str) -> None:
     until(empty, f"the queues {queues} are empty")
 
 
-def judge(crew: Crew) -> Figures:
+def judge(crew: Crew[Daemon]) -> Figures:
     """The verdict over everything that happened; the queues are empty."""
     events = crew.history()
     violations = check(for_groups(events, LOG), jobs=[JOBS])
@@ -151,8 +164,42 @@ def judge(crew: Crew) -> Figures:
     return figures(events)
 
 
-def make_queues(endpoint: str) -> None:
+def make_queues(endpoint: str | list[str]) -> None:
     with penstock.connect(endpoint) as client:
         for queue in (WORK, JOBS):
             client.create_queue(queue, max_failures=None)
         client.create_topic(LOG, max_failures=None)
+
+
+def end(crew: Crew[Daemon], what: str) -> Figures:
+    """Let everybody go on for a while, empty the queues, and judge what happened."""
+    progress(crew, PROGRESS_MAX)
+    crew.stop(*(name for role, name in crew.members() if role in ("produce", "publish", "submit")))
+    drained(crew, WORK, JOBS, LOG)
+    crew.stop(*(name for _, name in crew.members()))
+    see_all_results(crew)
+    found = judge(crew)
+    print(f"{what}: {ROUNDS} rounds, {found}")  # noqa: T201 (pytest -s: the figures of a soak)
+    return found
+
+
+def progress(crew: Crew[Daemon], size: int) -> None:
+    """Wait until as much more has happened."""
+    wanted = crew.size() + size
+
+    def happened() -> bool:
+        crew.alive()
+        return crew.size() >= wanted
+
+    until(happened, f"{size} bytes more of history")
+
+
+def see_all_results(crew: Crew[Daemon]) -> None:
+    """A last witness: every outcome that the daemon kept."""
+    with penstock.connect(crew.daemon.endpoint) as client:
+        outcomes = client.drain(JOBS, timeout=30)
+        recorder = Recorder(crew.folder, "witness")
+        assert {outcome.status for outcome in outcomes} <= {"done"}
+        recorder.note_all(
+            {"kind": "result", "queue": JOBS, "ids": [outcome.value[0]], "value": outcome.value} for outcome in outcomes
+        )

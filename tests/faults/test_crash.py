@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import penstock
-from faults.crew import ROUNDS, Crew, daemon_at, drained, judge, make_queues, until
-from faults.history import Recorder
-from faults.worker import JOBS, LOG, WORK
+from faults.crew import PROGRESS_MAX, ROUNDS, Crew, daemon_at, end, make_queues, progress
 from penstock.cli.private import PrivateDaemon
 
-PROGRESS_MAX = 200_000  # bytes of history between two kills
 SHORT_LEASE_S = 2.0  # what a killed client held comes back soon
 STARTING_MAX_S = 0.5  # a kill may hit the start, too
 
@@ -43,9 +39,9 @@ def test_nothing_is_lost_and_nothing_done_twice_however_often_the_daemon_is_kill
         for role, name in MIXED:
             crew.start(role, name)
         for _ in range(ROUNDS):
-            _progress(crew, crew.random.randrange(1, PROGRESS_MAX))
+            progress(crew, crew.random.randrange(1, PROGRESS_MAX))
             _kill_the_daemon(crew)
-        _end(crew, limits)
+        end(crew, limits)
 
 
 def test_nor_in_the_groups_of_a_topic(short: Path) -> None:
@@ -54,9 +50,9 @@ def test_nor_in_the_groups_of_a_topic(short: Path) -> None:
         for role, name in (("publish", "p1"), ("publish", "p2"), ("follow", "g1"), ("follow", "g2")):
             crew.start(role, name)
         for _ in range(ROUNDS):
-            _progress(crew, crew.random.randrange(1, PROGRESS_MAX))
+            progress(crew, crew.random.randrange(1, PROGRESS_MAX))
             _kill_the_daemon(crew)
-        _end(crew, "a topic")
+        end(crew, "a topic")
 
 
 def test_nor_when_clients_are_killed_with_it(short: Path) -> None:
@@ -65,16 +61,16 @@ def test_nor_when_clients_are_killed_with_it(short: Path) -> None:
         for role, name in MIXED:
             crew.start(role, name, lease_s=SHORT_LEASE_S)
         for number in range(ROUNDS):
-            _progress(crew, crew.random.randrange(1, PROGRESS_MAX))
+            progress(crew, crew.random.randrange(1, PROGRESS_MAX))
             role, name = crew.random.choice(crew.members())
             crew.kill(name)
             if crew.random.random() < 0.5:
                 _kill_the_daemon(crew)
             crew.start(role, f"{name[0]}{10 + number}", lease_s=SHORT_LEASE_S)
-        _end(crew, "clients, too")
+        end(crew, "clients, too")
 
 
-def _kill_the_daemon(crew: Crew) -> None:
+def _kill_the_daemon(crew: Crew[PrivateDaemon]) -> None:
     """And start it again. Some are killed once more at the start; others end cleanly, amid all the work."""
     dice = crew.random.random()
     if dice < 0.2:
@@ -86,40 +82,8 @@ def _kill_the_daemon(crew: Crew) -> None:
     crew.daemon.start()
 
 
-def _end(crew: Crew, what: str) -> None:
-    """Let everybody go on for a while, empty the queues, and judge what happened."""
-    _progress(crew, PROGRESS_MAX)
-    crew.stop(*(name for role, name in crew.members() if role in ("produce", "publish", "submit")))
-    drained(crew, WORK, JOBS, LOG)
-    crew.stop(*(name for _, name in crew.members()))
-    _see_all_results(crew)
-    print(f"{what}: {ROUNDS} kills, {judge(crew)}")  # noqa: T201 (pytest -s: the figures of a soak)
-
-
-def _progress(crew: Crew, size: int) -> None:
-    """Wait until as much more has happened."""
-    wanted = crew.size() + size
-
-    def happened() -> bool:
-        crew.alive()
-        return crew.size() >= wanted
-
-    until(happened, f"{size} bytes more of history")
-
-
 def _kill_at_its_start(daemon: PrivateDaemon, after_s: float) -> None:
     """Start it and kill it while it recovers, or shortly after."""
     daemon.launch()
     time.sleep(after_s)
     daemon.kill()
-
-
-def _see_all_results(crew: Crew) -> None:
-    """A last witness: every outcome that the daemon kept."""
-    with penstock.connect(crew.daemon.endpoint) as client:
-        outcomes = client.drain(JOBS, timeout=30)
-        recorder = Recorder(crew.folder, "witness")
-        assert {outcome.status for outcome in outcomes} <= {"done"}
-        recorder.note_all(
-            {"kind": "result", "queue": JOBS, "ids": [outcome.value[0]], "value": outcome.value} for outcome in outcomes
-        )

@@ -34,7 +34,7 @@ class Setup:
 
     role: str
     name: str
-    endpoint: str
+    endpoint: str | list[str]
     folder: str
     seed: int
     lease_s: float = 30.0

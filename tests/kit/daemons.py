@@ -57,6 +57,10 @@ class Raw:
         """Whether nothing comes within this time."""
         return not self.socket.poll(round(wait_s * 1000))
 
+    def say_later(self, op: str, sequence: int, args: dict[str, Any], payload: bytes | None = None) -> None:
+        """Say it; the reply is received later."""
+        self.send(wire.request(op, sequence, args, payload))
+
     def say(self, op: str, sequence: int, args: dict[str, Any], payload: bytes | None = None) -> wire.Reply:
         self.send(wire.request(op, sequence, args, payload))
         return self.receive()
