@@ -10,6 +10,7 @@ from penstock.client.session import CONNECT_MS, SILENCE_MS, Session, State
 from penstock.peers import wire
 from penstock.peers.errors import (
     Closed,
+    InvalidArgument,
     NoQuorum,
     NotFound,
     PenstockError,
@@ -27,14 +28,13 @@ RETRY_FOR_MS = 25_000
 class Script:
     """Plays the network and the daemon to a session."""
 
-    def __init__(self, *endpoints: str, window: int = 8, parked: int = 2) -> None:
+    def __init__(self, *endpoints: str, window: int = 8, parked: int = 2, read_only: bool = False) -> None:
         self.now_ms = 1_000
         self.limits = {
             "max_message": 1000, "max_batch": 100, "window": window, "session_timeout_ms": 60_000, "parked": parked,
         }  # fmt: skip
-        self.session = Session(
-            endpoints or (A,), {"version": 1, "client": "test"}, RETRY_FOR_MS, Random(1), self.now_ms
-        )
+        hello = {"version": 1, "client": "test"} | ({"read_only": True} if read_only else {})
+        self.session = Session(endpoints or (A,), hello, RETRY_FOR_MS, Random(1), self.now_ms)
 
     def pass_time(self, ms: int) -> None:
         self.now_ms += ms
@@ -60,7 +60,7 @@ class Script:
             self.pass_time(max(1, self.session.next_ms(self.now_ms) - self.now_ms))
         self.session.connected(self.now_ms)
 
-    def greet(self, session: str = "s1", last: int = 0) -> None:
+    def greet(self, session: str | None = "s1", last: int = 0) -> None:
         self.answer(0, session=session, last=last, limits=self.limits)
 
     def ready(self, session: str = "s1") -> None:
@@ -222,13 +222,13 @@ def test_the_nodes_are_tried_in_turn() -> None:
 def test_the_pauses_between_tries_rise_up_to_a_second() -> None:
     script = Script()
     pauses = []
-    for _ in range(10):
+    for _ in range(100):
         before = script.now_ms
         while script.session.state is State.IDLE:
             script.pass_time(1)
         pauses.append(script.now_ms - before)
         script.lose()
-    assert pauses[:1] < pauses[3:4] < pauses[6:7]
+    assert max(pauses[:5]) <= 40 < min(pauses[40:]) <= max(pauses) <= 1000
     assert 500 <= pauses[-1] <= 1000
 
 
@@ -433,6 +433,123 @@ def test_two_replicas_that_point_at_each_other_are_not_asked_without_pause() -> 
         other = (A, B)[turn % 2]
         script.session.heard(wire.reply(0, "NotPrimary", {"message": "not me", "endpoint": other}), script.now_ms)
     assert script.now_ms - began_ms > 5_000
+
+
+def test_after_a_loss_the_other_nodes_are_asked_first_and_without_a_pause() -> None:
+    script = Script(A, B, C)
+    script.ready()
+    script.lose()
+    asked = []
+    for _ in range(3):
+        asked.append(script.session.endpoint)
+        script.lose()
+    assert asked == [B, C, A]
+
+
+def test_a_round_in_vain_is_followed_by_a_short_pause() -> None:
+    script = Script(A, B, C)
+    script.ready()
+    for _ in range(4):
+        script.lose()
+    assert script.session.state is State.IDLE
+    assert 20 <= script.session.next_ms(script.now_ms) - script.now_ms <= 40
+
+
+def test_a_node_that_names_one_already_asked_in_this_round_is_not_followed() -> None:
+    script = Script(A, B, C)
+    script.ready()
+    script.lose()
+    assert script.session.endpoint == B
+    script.session.connected(script.now_ms)
+    script.session.heard(wire.reply(0, "NotPrimary", {"message": "no", "endpoint": A}), script.now_ms)
+    assert script.session.endpoint == A
+    script.lose()
+    assert script.session.endpoint == C
+    script.session.connected(script.now_ms)
+    script.session.heard(wire.reply(0, "NotPrimary", {"message": "no", "endpoint": A}), script.now_ms)
+    assert script.session.state is State.IDLE
+
+
+def test_a_node_of_several_that_stays_silent_is_left_within_two_seconds_and_shunned() -> None:
+    script = Script(A, B, C)
+    script.ready()
+    script.ask("pull", wait_ms=20_000)
+    began_ms = script.now_ms
+    while script.session.endpoint == A:
+        script.pass_time(max(1, script.session.next_ms(script.now_ms) - script.now_ms))
+    assert script.now_ms - began_ms <= 2_000
+    assert script.session.endpoint == B
+    script.lose()
+    assert script.session.endpoint == C
+    script.lose()
+    assert script.session.state is State.IDLE
+
+
+def test_silence_after_silence_makes_the_session_more_patient() -> None:
+    script = Script(A, B)
+    waits_ms = []
+    for _ in range(3):
+        script.ready()
+        script.ask("list")
+        began_ms = script.now_ms
+        while script.session.state is State.READY:
+            script.pass_time(50)
+        waits_ms.append(script.now_ms - began_ms)
+    assert waits_ms[0] < waits_ms[1] < waits_ms[2]
+
+
+def test_where_nodes_answer_and_none_is_primary_it_is_said() -> None:
+    script = Script(A, B)
+    append = script.ask("append", counted=True)
+    while not append.done:
+        if script.session.endpoint == B:
+            script.session.connected(script.now_ms)
+            script.session.heard(wire.reply(0, "NoQuorum", {"message": "alone"}), script.now_ms)
+        elif script.session.state is State.CONNECTING:
+            script.lose()
+        script.pass_time(50)
+    assert isinstance(append.error, NoQuorum)
+
+
+def test_what_must_not_be_asked_of_another_node_fails_with_the_connection() -> None:
+    script = Script(A, B)
+    script.ready()
+    crash = Request("crash", {}, single=True)
+    script.session.ask(crash, script.now_ms)
+    script.sent()
+    script.lose()
+    assert isinstance(crash.error, Closed)
+    script.ready()
+    assert script.sent() == []
+
+
+# -- reading only ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reader() -> Script:
+    script = Script(A, B, read_only=True)
+    script.link_up()
+    script.sent()
+    script.greet(None)
+    return script
+
+
+def test_a_reader_needs_no_session(reader: Script) -> None:
+    reader.ask("describe")
+    assert reader.sent() == [("describe", -1)]
+
+
+def test_a_reader_that_reconnects_opens_no_session_either(reader: Script) -> None:
+    reader.lose()
+    reader.link_up()
+    (frames,) = reader.session.sends
+    assert wire.parse_request(frames).args == {"version": 1, "client": "test", "read_only": True}
+
+
+def test_a_reader_changes_nothing(reader: Script) -> None:
+    assert isinstance(reader.ask("append", counted=True).error, InvalidArgument)
+    assert reader.sent() == []
 
 
 # -- refusals of the hello ---------------------------------------------------------------------------------------------

@@ -1,0 +1,158 @@
+"""The verbs about clusters as typed, against three daemons; and the drill that kills their primary."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kit.daemons import until
+
+import penstock
+from penstock.cli.private_cluster import PrivateCluster
+
+from .conftest import Shell
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[PrivateCluster]:
+    """One whose nodes all stay."""
+    with PrivateCluster(3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[PrivateCluster]:
+    """One that a test may harm."""
+    with PrivateCluster(3) as cluster:
+        yield cluster
+
+
+def shell_of(cluster: PrivateCluster) -> Shell:
+    return Shell(" ".join(cluster.endpoints))
+
+
+@pytest.fixture
+def shell(cluster: PrivateCluster) -> Shell:
+    return shell_of(cluster)
+
+
+def status(shell: Shell) -> dict[str, Any]:
+    (told,) = shell.json("cluster", "status")
+    return told  # type: ignore[no-any-return]
+
+
+def role_of(told: dict[str, Any], node: int) -> str | None:
+    return next((member["role"] for member in told["members"] if member["node"] == node), None)
+
+
+def test_status_is_that_of_the_primary_whichever_node_is_asked(cluster: PrivateCluster) -> None:
+    primaries = {status(Shell(endpoint))["node"] for endpoint in cluster.endpoints}
+    assert primaries == {cluster.primary()}
+
+
+def test_status_shows_every_member_with_its_role(shell: Shell) -> None:
+    told = status(shell)
+    assert sorted(member["node"] for member in told["members"]) == [1, 2, 3]
+    assert sorted(member["role"] for member in told["members"]) == ["primary", "replica", "replica"]
+
+
+def test_status_in_a_pipe_is_one_line_for_each_node(shell: Shell) -> None:
+    lines = [line.split("\t") for line in shell.ok("cluster", "status").splitlines()]
+    assert [line[0] for line in lines] == ["1", "2", "3"]
+    assert {len(line) for line in lines} == {7}
+
+
+def test_a_daemon_alone_is_a_cluster_of_one(daemon: Any) -> None:
+    told = status(Shell(daemon.endpoint))
+    assert [(member["node"], member["role"]) for member in told["members"]] == [(1, "primary")]
+
+
+def test_node_list_asks_every_node_itself(cluster: PrivateCluster, shell: Shell) -> None:
+    rows = shell.json("node", "list")
+    assert {row["node"]: row["pid"] for row in rows} == {node: it.pid for node, it in cluster.nodes.items()}
+
+
+def test_transfer_makes_another_node_the_primary(cluster: PrivateCluster, shell: Shell) -> None:
+    other = next(node for node in cluster.nodes if node != cluster.settle())
+    shell.ok("cluster", "transfer", str(other))
+    until(lambda: cluster.primary() == other, "the other node is the primary")
+
+
+@pytest.mark.parametrize("words", [("transfer", "9"), ("remove", "9", "--yes")])
+def test_a_node_that_is_no_member_is_not_found(shell: Shell, words: tuple[str, ...]) -> None:
+    done = shell("cluster", *words)
+    assert done.returncode == 3
+    assert "node 9" in done.stderr
+
+
+def test_removing_a_node_asks_first(shell: Shell) -> None:
+    assert shell("cluster", "remove", "1").returncode == 2
+    assert len(status(shell)["members"]) == 3
+
+
+def test_crashing_a_node_asks_first(cluster: PrivateCluster, shell: Shell) -> None:
+    assert shell("node", "crash").returncode == 2
+    assert all(daemon.running for daemon in cluster.nodes.values())
+
+
+def test_after_a_crash_of_the_primary_everything_goes_on(own_cluster: PrivateCluster) -> None:
+    shell = shell_of(own_cluster)
+    shell.ok("queue", "create", "work")
+    shell.ok("push", "work", "before")
+    (crashed,) = shell.json("node", "crash", "--yes")
+    assert crashed["role"] == "primary"
+    assert own_cluster.nodes[crashed["node"]].wait() == -9
+    shell.ok("push", "work", "after")
+    assert [it["body"] for it in shell.json("pull", "work", "-n", "2", "--ack")] == ["before", "after"]
+    assert [row["node"] for row in shell.json("node", "list") if row["role"] == "down"] == [crashed["node"]]
+
+
+def test_a_replica_that_is_named_is_crashed(own_cluster: PrivateCluster) -> None:
+    replica = next(node for node in own_cluster.nodes if node != own_cluster.settle())
+    shell_of(own_cluster).ok("node", "crash", "--node", str(replica), "--yes")
+    assert own_cluster.nodes[replica].wait() == -9
+
+
+def test_below_a_quorum_nothing_is_acknowledged_and_local_reads_are_answered(own_cluster: PrivateCluster) -> None:
+    shell = shell_of(own_cluster)
+    shell.ok("queue", "create", "work")
+    shell.ok("push", "work", "one")
+    left = next(node for node in own_cluster.nodes if node != own_cluster.settle(lag_max=0))
+    endpoint = own_cluster.nodes[left].listen
+    with penstock.connect(endpoint, read_only=True) as client:
+        until(lambda: [it.next for it in client.list_queues()] == [1], "the replica has applied it")
+        for node in own_cluster.nodes:
+            if node != left:
+                own_cluster.nodes[node].kill()
+        until(lambda: client.cluster().primary is None, "the node that is left knows no primary")
+        assert client.describe("work").ready == 1
+        assert client.staleness is not None
+    assert shell("cluster", "status").returncode == 5
+    assert shell("push", "work", "two", "--timeout", "1s").returncode == 5
+
+
+def test_a_new_node_learns_first_and_then_votes(own_cluster: PrivateCluster) -> None:
+    shell = shell_of(own_cluster)
+    client, listen, publish = own_cluster.add(4)
+    shell.ok("cluster", "add", "4", "--client", client, "--listen", listen, "--publish", publish)
+    until(lambda: role_of(status(shell), 4) == "replica", "the new node votes")
+    shell.ok("cluster", "remove", "4", "--yes")
+    until(lambda: role_of(status(shell), 4) is None, "the node has left")
+
+
+def test_a_drill_loses_nothing_and_repeats_nothing(shell: Shell) -> None:
+    (told,) = shell.json("demo", "failover", "--kills", "2")
+    assert (len(told["gaps_s"]), told["lost"], told["duplicates"]) == (2, 0, 0)
+    assert told["acknowledged"] == told["completed"] > 0
+
+
+def test_a_cluster_is_measured_as_one(cluster: PrivateCluster) -> None:
+    done = Shell("")("bench", "--nodes", "3", "--cases", "latency", "--seconds", "0.2", "--json")
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert (row["case"], row["nodes"]) == ("latency", 3)
+    assert row["rate"] > 0
+
+
+def test_either_a_cluster_of_its_own_or_one_that_is_named_is_measured(shell: Shell) -> None:
+    assert shell("bench", "--nodes", "3", "--cases", "latency").returncode == 2
