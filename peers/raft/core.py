@@ -213,8 +213,20 @@ class Raft:
             self._tick_primary(now_ms)
         elif now_ms >= self._due_ms:
             self._wait_anew(now_ms)
-            if self.node in self.members.voters:
+            if self._may_stand():
                 self._ask(now_ms)
+
+    def _may_stand(self) -> bool:
+        """A voter by our log or, as long as a change in it is not known to be committed, by what held before.
+
+        Who was removed by an entry that only it holds may be the only one that can be elected.
+        """
+        for index, members in reversed(self.history):
+            if self.node in members.voters:
+                return True
+            if index <= self.tail.commit:
+                break
+        return False
 
     def _tick_primary(self, now_ms: int) -> None:
         if self.transferee and now_ms >= self._transfer_ms:
@@ -493,7 +505,7 @@ class Raft:
             self.tail.stable = tail.last
             self._count()
         if self.role is Role.PRIMARY and self.node not in self.members.voters and self.history[-1][0] <= tail.commit:
-            self._become_replica(self.term, 0, now_ms)  # we were removed, and everyone who counts knows
+            self._leave(now_ms)
         self._publish()
         truncate_from, entries = tail.take_fresh()
         hard = HardState(self.term, self.vote)
@@ -509,6 +521,12 @@ class Raft:
         words, self._words = self._words, []
         snapshots, self._snapshots = self._snapshots, []
         return Ready(early, changed, truncate_from, entries, words, committed, snapshots)
+
+    def _leave(self, now_ms: int) -> None:
+        """We were removed, and everyone who counts knows: another one need not wait until we are missed."""
+        best = max(self.members.voters, key=lambda voter: self.peers[voter].match)
+        self._words.append((best, TimeoutNow(self.term, self.node)))
+        self._become_replica(self.term, 0, now_ms)
 
     def _committed(self) -> list[Entry]:
         tail = self.tail
