@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..peers import messages as m
@@ -14,6 +15,7 @@ from .state import State
 
 PROMOTE_LAG = 200  # entries: a learner that is no further behind is made a voter
 NODE_MAX = 2**31
+ENDPOINT = re.compile(r"tcp://\S+:\d{1,5}|ipc://\S+")
 
 
 def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> 
 def add(raft: Raft, state: State, args: Args) -> Proposal:
     """A new node joins as a learner."""
     node = ask.integer(args, "node", 1, NODE_MAX)
-    address = (ask.text(args, "client"), ask.text(args, "listen"), ask.text(args, "publish"))
+    address = (_endpoint(args, "client"), _endpoint(args, "listen"), _endpoint(args, "publish"))
     if node in raft.members.everyone:
         raise InvalidArgument(f"node {node} belongs to the cluster already", "give a new node an id of its own")
     if node in state.addresses:
@@ -84,6 +86,15 @@ def check_transfer(raft: Raft, args: Args) -> int:
     if to == raft.node:
         raise InvalidArgument(f"node {to} is the primary already", "name another voter")
     return to
+
+
+def _endpoint(args: Args, name: str) -> str:
+    value = ask.text(args, name)
+    if not ENDPOINT.fullmatch(value):
+        raise InvalidArgument(
+            f"{name} is {value!r:.80}, which is no endpoint", 'give "tcp://HOST:PORT" or "ipc://PATH"'
+        )
+    return value
 
 
 def _change(raft: Raft, members: Members, addresses: dict[int, tuple[str, str, str]]) -> Proposal:

@@ -13,6 +13,7 @@ import lmdb
 import pytest
 from kit.world import Client, World
 
+from penstock.broker import store as store_module
 from penstock.broker.checkpoint import Writes
 from penstock.broker.desk import Limits
 from penstock.broker.store import CorruptRow, StartError, Store

@@ -84,6 +84,10 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
         "leases": (None, 1, [], ["1"], [1.0], [True], [[1]], {}, DEEP), "lease_ms": NO_COUNT}),
     "job_cancel": ({"queue": "jobs", "offset": 0}, None, {"queue": NO_NAME, "offset": NO_NUMBER}),
     "job_retry": ({"queue": "jobs", "offset": 0}, None, {"queue": NO_NAME, "offset": NO_NUMBER}),
+    "cluster_add": ({"node": 9, "client": "ipc://c", "listen": "ipc://l", "publish": "ipc://p"}, None, {
+        "node": NO_COUNT, "client": (*NO_TEXT, "c"), "listen": (*NO_TEXT, "tcp:/l"), "publish": (*NO_TEXT, "")}),
+    "cluster_remove": ({"node": 1}, None, {"node": NO_COUNT}),
+    "cluster_transfer": ({"to": 2}, None, {"to": NO_COUNT}),
     "pull": ({"queue": "jobs", "messages": 1}, None, {
         "queue": NO_NAME, "group": tuple(v for v in NO_NAME if v != ""), "messages": NO_COUNT, "bytes": NO_COUNT,
         "lease_ms": NO_COUNT, "wait_ms": NO_NUMBER}),

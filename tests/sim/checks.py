@@ -11,6 +11,8 @@ from penstock.peers.raft.words import Append, Appended, Vote
 from .disk import Snapshot
 from .machine import Turn
 
+SILENCE_MS = 2100  # two election time-outs, and a little
+
 
 class Broken(AssertionError):
     """A rule does not hold. `check` is its name in the table of mutants."""
@@ -46,19 +48,30 @@ class Checks:
             raise Broken("commit falls", f"node {seat.node} went from {seat.commit} back to {tail.commit}")
         seat.term, seat.commit = raft.term, tail.commit
         if raft.is_primary:
-            self._primary(seat, raft)
-        if turn.writes.entries:
-            self._log_matching(seat.node, turn.writes.entries, tail)
-        if turn.writes.snapshot is not None:
-            self._snapshot(seat.node, turn.writes.snapshot)
-        for entry in turn.applied:
-            self._applied(seat.node, entry)
+            self._quorum(seat, raft)
         for number in turn.begun:
             self.reads[number] = self.seen
         for number in turn.answered:
             if len(seat.machine.model) < self.reads[number]:
                 have, due = len(seat.machine.model), self.reads[number]
                 raise Broken("stale read", f"node {seat.node} answered from {have} what has to see {due} (rule 9)")
+
+    def shown(self, seat: Any, turn: Turn) -> None:
+        """Something of the turn leaves, or it is durable: what was only thought and then lost in a crash breaks no rule."""
+        raft = seat.machine.raft
+        if raft.is_primary:
+            self._primary(seat, raft)
+        if turn.writes.entries:
+            self._log_matching(seat.node, turn.writes.entries, raft.tail)
+
+    def _quorum(self, seat: Any, raft: Any) -> None:
+        """A primary that has heard no majority for two election time-outs has stepped down (rule 5)."""
+        if seat.presides != raft.term or seat.now_ms - seat.presides_ms <= SILENCE_MS:
+            return
+        voters = raft.members.voters
+        heard = [v for v in voters if v == seat.node or v not in seat.heard or seat.now_ms - seat.heard[v] <= SILENCE_MS]
+        if len(heard) < quorum.size(voters):
+            raise Broken("primary without a quorum", f"node {seat.node} heard only {heard} of {voters} in {SILENCE_MS} ms (rule 5)")
 
     def _primary(self, seat: Any, raft: Any) -> None:
         who = seat.node, seat.life
@@ -67,7 +80,7 @@ class Checks:
             what = f"term {raft.term}: node {first[0]} (life {first[1]}) and node {who[0]} (life {who[1]})"
             raise Broken("two primaries", what)
         if seat.presides != raft.term:
-            seat.presides, seat.matches = raft.term, {}
+            seat.presides, seat.matches, seat.heard, seat.presides_ms = raft.term, {}, {}, seat.now_ms
             count = len(self.canon)
             if raft.tail.floor <= count and raft.tail.term_at(count) != (self.canon[-1].term if count else 0):
                 raise Broken("leader completeness", f"primary {seat.node} of term {raft.term} lacks entry {count}")
@@ -78,6 +91,12 @@ class Checks:
                     raise Broken("match falls", f"of node {node} at primary {seat.node}: {before} to {peer.match} (rule 13)")
                 seat.matches[node] = peer.match
                 self._held(seat, raft, node, peer.match)
+
+    def heard(self, seat: Any, items: list[Any]) -> None:
+        """From whom a primary hears; who never spoke is left out, since it may have just been added."""
+        for item in items:
+            if (sender := getattr(item, "sender", 0)) > 0:
+                seat.heard[sender] = seat.now_ms
 
     def _held(self, seat: Any, raft: Any, node: int, match: int) -> None:
         """What the primary counts for another is there, durably, unless it has gone on to a later term."""
@@ -110,6 +129,13 @@ class Checks:
         elif self.canon[entry.index - 1] != entry:
             first = self.canon[entry.index - 1]
             raise Broken("committed entries change", f"node {node} applied {show(entry)}; before, {show(first)} was applied")
+
+    def written(self, seat: Any, turn: Turn) -> None:
+        """The turn is durable: only now what it applied is a fact. A lone voter applies what it writes in the same turn."""
+        if turn.writes.snapshot is not None:
+            self._snapshot(seat.node, turn.writes.snapshot)
+        for entry in turn.applied:
+            self._applied(seat.node, entry)
 
     # -- when words leave ----------------------------------------------------------------------------------------------
 

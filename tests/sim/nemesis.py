@@ -21,17 +21,19 @@ class Nemesis:
         self.world = world
         self.random: Random = world.random
         self.stopped = False
-        self.pace_ms = self.random.choice((150, 400, 1000, 2500))
+        self.pace_ms = self.random.choice((60, 150, 400, 1200))
         kinds = {
             self._crash: 3, self._crash_primary: 4, self._pause: 2, self._cut: 4, self._cut_one_way: 3, self._bridge: 2,
             self._mend: 6, self._clog: 2, self._dark: 4, self._slow: 2, self._jump: 1, self._change: 4, self._transfer: 2,
-            self._checkpoint: 3, self._false_alarm: 1, self._weather: 2,
+            self._checkpoint: 3, self._false_alarm: 3, self._weather: 2,
         }  # fmt: skip
         chosen = {kind: weight for kind, weight in kinds.items() if self.random.random() < 0.6 or kind == self._mend}
         self.kinds: list[Callable[[], None]] = [kind for kind, weight in chosen.items() for _ in range(weight)]
-        self.upon_election = self.random.choice((0.0, 0.0, 0.3, 0.8))
+        self.upon_election = self.random.choice((0.0, 0.3, 0.8))
+        self.upon_vote = self.random.choice((0.0, 0.0, 0.3))
+        self.voters_min = self.random.choice((1, 2, 2))
         self.changes_members = self._change in chosen
-        world.elected = self._elected
+        world.elected, world.voted = self._elected, self._voted
         world.crash_chance = self.random.choice((0.0, 0.0, 0.002, 0.01))
         world.restart_ms = self.random.choice((100, 1000, 5000))
         world.cache_bytes = self.random.choice((1 << 20, 1 << 20, 2000))
@@ -55,7 +57,7 @@ class Nemesis:
         world.note(0, "all is healed")
         world.network.heal()
         world.crash_chance = 0.0
-        world.elected = lambda seat: None
+        world.elected = world.voted = lambda seat: None
         for seat in world.seats.values():
             seat.slow_ms = 0
             seat.paused_until_ms = min(seat.paused_until_ms, world.now_ms)
@@ -73,6 +75,11 @@ class Nemesis:
             self.world.at(soon_ms, self.world.crash, seat, "soon after it was elected")
         else:
             self.world.at(soon_ms, self._isolate, seat)
+
+    def _voted(self, seat: Seat) -> None:
+        """A vote must not be forgotten: the node is back soon, and may be asked by another candidate."""
+        if self.random.random() < self.upon_vote:
+            self.world.crash(seat, "just after it voted", restart_ms=20)
 
     # -- nodes --------------------------------------------------------------------------------------------------------
 
@@ -101,7 +108,10 @@ class Nemesis:
         self.world.hand(self._any(), Checkpoint())
 
     def _false_alarm(self) -> None:
-        self.world.hand(self._any(), Lost(self._any().node))
+        """Connections break, of one node or of all: several stand at the same time."""
+        for primary in self.world.primaries():
+            for seat in self.world.seats.values() if self.random.random() < 0.6 else [self._any()]:
+                self.world.hand(seat, Lost(primary.node))
 
     # -- network ------------------------------------------------------------------------------------------------------
 
@@ -184,9 +194,9 @@ class Nemesis:
                 world.join(node, Members(()))
         elif verb == "promote" and members.learners and len(members.voters) < VOTERS_MAX:
             node = self.random.choice(members.learners)
-        elif verb == "remove" and (len(members.voters) > 2 or self.random.random() < 0.3):
+        elif verb == "remove":
             node = self.random.choice(members.everyone)
-            if members.voters == (node,):
+            if members.voters == (node,) or (node in members.voters and len(members.voters) <= self.voters_min):
                 return
         else:
             return

@@ -49,7 +49,7 @@ def run(seed: int, core: ModuleType = real_core, tails: ModuleType = real_tail) 
 
 def _play(world: World) -> int:
     nemesis = Nemesis(world)
-    _clients(world, world.random.choice((30, 100, 300)))
+    _clients(world, world.random.choice((30, 150, 500)))
     world.at(world.random.randrange(3000), nemesis.strike)
     world.run_until(STORM_MS)
     nemesis.stop()
@@ -61,7 +61,7 @@ def _play(world: World) -> int:
 def _clients(world: World, pace_ms: int) -> None:
     """They ask whoever says that it is the primary, for ever."""
     for seat in world.primaries():
-        for _ in range(world.random.choice((1, 1, 2, 8))):
+        for _ in range(world.random.choice((1, 1, 2, 4))):
             world.put(seat)
         world.read(seat)
     world.at(world.now_ms + 1 + world.random.randrange(2 * pace_ms), _clients, world, pace_ms)
@@ -92,7 +92,7 @@ def _reached(world: World) -> int | None:
 
 def _stay_calm(world: World) -> None:
     """Nothing is wrong any more: nobody may disturb the primary, a removed node least of all (rule 5)."""
-    world.run_until(world.now_ms + 2000)
+    world.run_until(STORM_MS + RECOVERY_MS)
     terms = max(seat.term for seat in world.primaries()) if world.primaries() else 0
     world.run_until(world.now_ms + CALM_MS)
     primaries = world.primaries()

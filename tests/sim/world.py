@@ -41,7 +41,9 @@ class Seat:
         self.alarm_ms = -1
         self.slow_ms = 0  # a write takes up to so long
         self.term = self.commit = self.applied = 0  # of this life, for the checks
-        self.presides = 0
+        self.presides = self.was_primary = self.presides_ms = 0  # term and moment of its election
+        self.now_ms = 0  # its own, of its latest turn
+        self.heard: dict[int, int] = {}  # when it last heard of others
         self.matches: dict[int, int] = {}
 
 
@@ -63,6 +65,7 @@ class World:
         self.is_deaf_when_removed = False
         self.notices_crashes = True
         self.elected: Callable[[Seat], None] = lambda seat: None
+        self.voted: Callable[[Seat], None] = lambda seat: None
         self.turns = 0
         self._calendar: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
@@ -109,14 +112,14 @@ class World:
         if seat.machine is not None:
             return
         seat.life += 1
-        seat.term, seat.commit, seat.presides = seat.disk.hard.term, seat.disk.floor, 0
+        seat.term, seat.commit, seat.presides, seat.was_primary = seat.disk.hard.term, seat.disk.floor, 0, 0
         seat.applied = seat.disk.floor
         now_ms = self.now_ms + seat.offset_ms
         seat.machine = Machine(seat.node, seat.disk, self.core, self.tails, self.random, now_ms, self.cache_bytes)
         self.note(seat.node, "starts", f"life {seat.life}: {seat.disk.hard}, log {seat.disk.floor}..{seat.disk.last}")
         self.call(seat)
 
-    def crash(self, seat: Seat, why: str) -> None:
+    def crash(self, seat: Seat, why: str, restart_ms: int = 0) -> None:
         if seat.machine is None:
             return
         self.note(seat.node, "crashes", why)
@@ -127,7 +130,7 @@ class World:
             for other in self.seats.values():
                 if other is not seat and other.machine is not None and (seat.node, other.node) not in self.network.cut:
                     self.at(self.now_ms + 1 + self.random.randrange(NOTICE_MS), self._hear, other, other.life, Lost(seat.node))
-        self.at(self.now_ms + 10 + self.random.randrange(self.restart_ms), self.start, seat)
+        self.at(self.now_ms + 10 + self.random.randrange(restart_ms or self.restart_ms), self.start, seat)
 
     def pause(self, seat: Seat, for_ms: int) -> None:
         """As SIGSTOP: it does nothing for a while and then hears everything at once."""
@@ -174,15 +177,15 @@ class World:
             return  # what is in the inbox waits for the end of it
         self.turns += 1
         heard, seat.inbox = seat.inbox, []
-        presided = seat.presides
-        turn = machine.turn(heard, self.now_ms + seat.offset_ms)
-        raft = machine.raft
+        seat.now_ms = self.now_ms + seat.offset_ms
+        if seat.presides:
+            self.checks.heard(seat, heard)
+        turn = machine.turn(heard, seat.now_ms)
         self.checks.turn(seat, turn)
-        if seat.presides != presided:
-            self.note(seat.node, "is primary", f"of term {raft.term}")
-            self.elected(seat)
         if self._crashes(seat, "before anything of the turn left"):
             return
+        if turn.early:
+            self.checks.shown(seat, turn)
         for word in turn.early:
             self._broadcast(seat, word)
         if self._crashes(seat, "with its broadcast out, and nothing written"):
@@ -199,6 +202,13 @@ class World:
             return
         seat.writing = False
         seat.disk.commit(turn.writes)
+        presided = seat.was_primary
+        self.checks.shown(seat, turn)
+        self.checks.written(seat, turn)
+        if seat.presides != presided:
+            seat.was_primary = seat.presides
+            self.note(seat.node, "is primary", f"of term {seat.presides}")
+            self.elected(seat)
         if turn.writes.truncate_from is not None:
             self.note(seat.node, "truncates", f"from {turn.writes.truncate_from}")
         if turn.applied:
@@ -211,6 +221,10 @@ class World:
             self.checks.said(seat, word)
             if to in self.seats:
                 self._send(seat, self.seats[to], word, broadcast=False)
+            if type(word) is Vote and word.granted and not word.pre:
+                self.voted(seat)
+        if seat.machine is None:
+            return
         self.checks.told(seat, turn)
         if machine.written() or seat.inbox:
             self.call(seat)

@@ -1,0 +1,106 @@
+"""Nodes that cannot hear each other, on roads that are blocked in one direction or in both, while everybody works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from faults.cluster import STEP, Cluster, told
+from faults.crew import Crew, progress, until
+from faults.roads import RoadWorks
+from kit.daemons import Raw
+from penstock.client.cluster import ClusterInfo
+
+CALM_S = 3.0  # a few election time-outs
+
+
+@pytest.fixture
+def cluster(far_crew: Crew[Cluster], works: RoadWorks) -> Iterator[Cluster]:
+    progress(far_crew, STEP)
+    far_crew.daemon.whole()
+    yield far_crew.daemon
+    works.open()
+
+
+def info_of(cluster: Cluster, node: int) -> ClusterInfo:
+    info = cluster.look(node)
+    assert info is not None
+    return info
+
+
+def test_a_primary_alone_is_replaced_acknowledges_nothing_and_follows_when_it_is_back(
+    cluster: Cluster, far_crew: Crew[Cluster], works: RoadWorks
+) -> None:
+    old = cluster.primary()
+    with Raw(cluster.client(old)) as before, Raw(cluster.client(old)) as after:
+        before.hello()
+        cluster.note(f"cut off {old}")
+        works.cut(old)
+        before.say_later("create", before.sequence + 1, {"name": "never", "kind": "queue"})
+        new = cluster.primary(other_than=old)
+        assert new != old
+        until(lambda: cluster.sees(old, lambda info: info.role != "primary"), "it knows that it is alone")
+        assert before.receive().status == "NoQuorum"
+        assert after.say("hello", 0, {"version": 1, "client": "raw"}).status == "NoQuorum"
+    progress(far_crew, STEP)
+    works.open()
+    cluster.whole()
+    told(far_crew, "primary cut off")
+
+
+def calm(cluster: Cluster, crew: Crew[Cluster], nodes: list[int]) -> None:
+    """For some election time-outs: nobody's term rises, the primary stays, work goes on."""
+    before = {node: info_of(cluster, node) for node in nodes}
+    until_s = time.monotonic() + CALM_S
+    while time.monotonic() < until_s:
+        progress(crew, STEP)
+        for node, was in before.items():
+            now = info_of(cluster, node)
+            assert (now.primary, now.term) == (was.primary, was.term)
+
+
+@pytest.mark.parametrize("middle", ["the primary", "a replica"])
+def test_rule_5_a_bridge_partition_does_not_churn_terms(
+    cluster: Cluster, far_crew: Crew[Cluster], works: RoadWorks, middle: str
+) -> None:
+    primary = cluster.primary()
+    one, other = cluster.replicas(primary)
+    term = info_of(cluster, primary).term
+    works.cut(one, other if middle == "the primary" else primary)
+    calm(cluster, far_crew, [primary, other])
+    works.open()
+    assert cluster.whole() == primary
+    assert info_of(cluster, one).term == term
+    told(far_crew, f"{middle} is the bridge")
+
+
+def test_rule_5_a_replica_that_hears_nobody_but_is_heard_disturbs_nobody(
+    cluster: Cluster, far_crew: Crew[Cluster], works: RoadWorks
+) -> None:
+    primary = cluster.primary()
+    deaf, other = cluster.replicas(primary)
+    term = info_of(cluster, primary).term
+    for speaker in (primary, other):
+        works.block(speaker, deaf)
+    calm(cluster, far_crew, [primary, other])
+    works.open()
+    assert cluster.whole() == primary
+    assert info_of(cluster, deaf).term == term
+    told(far_crew, "a deaf replica")
+
+
+@pytest.mark.parametrize("way", ["is not heard", "does not hear"])
+def test_a_primary_with_one_way_roads_is_replaced(
+    cluster: Cluster, far_crew: Crew[Cluster], works: RoadWorks, way: str
+) -> None:
+    primary = cluster.primary()
+    cluster.note(way)
+    for other in cluster.replicas(primary):
+        works.block(*((primary, other) if way == "is not heard" else (other, primary)))
+    cluster.primary(other_than=primary)
+    progress(far_crew, STEP)
+    works.open()
+    cluster.whole()
+    told(far_crew, f"a primary that {way}")
