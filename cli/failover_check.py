@@ -62,7 +62,7 @@ def gaps(confirmed_s: Sequence[float], kills_s: Sequence[float]) -> list[float]:
     """The longest pause between two confirmations after each kill, up to the next one."""
     found = []
     for kill_s, next_s in pairwise([*kills_s, float("inf")]):
-        pauses = [b - a for a, b in pairwise(confirmed_s) if b > kill_s and a < next_s]
+        pauses = [b - a for a, b in pairwise(confirmed_s) if kill_s < b <= next_s]
         if not pauses:
             raise ValueError("no publish was confirmed after a kill")
         found.append(max(pauses))

