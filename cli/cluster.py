@@ -1,4 +1,4 @@
-"""penstock cluster: status, add, remove, transfer. penstock node: list, crash."""
+"""penstock cluster: status, add, remove, transfer, force-new. penstock node: list, crash."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from ..peers.errors import Closed, NotFound, PenstockError
 from . import output
+from .daemon import config_option, configured, data_option
 from .exits import NO_PRIMARY, OK
 from .options import Noun, Options, confirm
 
@@ -86,6 +87,26 @@ def transfer(options: Options, node: int) -> None:
     with options.connect() as client:
         client.cluster_transfer(node)
     output.one({"node": node, "asked_to_stand": True}, options.json)
+
+
+@cluster.command(name="force-new")
+@config_option
+@data_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def force_new(options: Options, config: str | None, data: str | None, yes: bool) -> None:
+    """For disasters: make the stopped node of a data folder a cluster of its own. LOSSY.
+
+    Only when the majority is gone for good. What it had acknowledged and this node never received is lost; what this
+    node received and nobody acknowledged becomes true. None of the others may ever start on its old data again: clear
+    it, give it a new node id, and add it. The log keeps an entry that says when this was done and who voted before.
+    """
+    from ..broker.force import force_new as force  # lmdb: not for --help
+
+    _, found = configured(config, data, ())
+    confirm(f"Go on alone with {found.node.data}, and lose what only the other nodes have?", yes)
+    done = force(found)
+    output.one({"node": done.node, "term": done.term, "entry": done.entry, "voters_before": done.members}, options.json)
 
 
 @click.group(cls=Noun)

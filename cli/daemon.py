@@ -56,7 +56,7 @@ def serve(
     The data folder and the endpoints of the command line win over those of the configuration. Log lines go to stderr.
     """
     end_with_parent(parent_pid)
-    source, settings = _settings(config, data, listen)
+    source, settings = configured(config, data, listen)
     if pools and settings.compute.pools:
         return _with_pools(source, settings, settings.compute.pools)
     return _run(source, settings)
@@ -83,7 +83,7 @@ def up(
 ) -> int:
     """A daemon with a pool, for trying things; Ctrl-C ends both. What was queued stays in the data folder."""
     end_with_parent(parent_pid)
-    source, settings = _settings(config, data, listen)
+    source, settings = configured(config, data, listen)
     pool = Pool(queue=queue, tasks=(tasks,), ranks=ranks)
 
     def ready(endpoint: str) -> None:
@@ -103,7 +103,7 @@ def status(options: Options) -> None:
         output.one(client.status(), options.json)
 
 
-def _settings(config: str | None, data: str | None, listen: tuple[str, ...]) -> tuple[str | None, Config]:
+def configured(config: str | None, data: str | None, listen: tuple[str, ...]) -> tuple[str | None, Config]:
     """Where the configuration comes from (None: defaults) and what it says, command line included."""
     source = config or (CONFIG_FILE if Path(CONFIG_FILE).is_file() else None)
     settings = Config() if source is None else configuration.load(source)

@@ -156,3 +156,35 @@ def test_a_cluster_is_measured_as_one(cluster: PrivateCluster) -> None:
 
 def test_either_a_cluster_of_its_own_or_one_that_is_named_is_measured(shell: Shell) -> None:
     assert shell("bench", "--nodes", "3", "--cases", "latency").returncode == 2
+
+
+def force_new(cluster: PrivateCluster, node: int, *words: str) -> tuple[str, ...]:
+    folder = cluster.nodes[node].folder
+    config, data = str(folder / "daemon.toml"), str(cluster.nodes[node].data)
+    return ("cluster", "force-new", "--config", config, "--data", data, *words)
+
+
+def test_a_node_whose_majority_is_gone_for_good_can_be_made_to_go_on_alone(own_cluster: PrivateCluster) -> None:
+    shell = shell_of(own_cluster)
+    shell.ok("queue", "create", "work")
+    shell.ok("push", "work", "one")
+    left = own_cluster.settle(lag_max=0)
+    for daemon in own_cluster.nodes.values():
+        daemon.kill()
+    (done,) = shell.json(*force_new(own_cluster, left, "--yes"))
+    assert (done["node"], done["voters_before"]) == (left, [1, 2, 3])
+    own_cluster.nodes[left].start()
+    alone = Shell(own_cluster.nodes[left].listen)
+    alone.ok("push", "work", "two")
+    assert [it["body"] for it in alone.json("pull", "work", "-n", "2", "--ack")] == ["one", "two"]
+    assert [member["node"] for member in status(alone)["members"]] == [left]
+
+
+def test_a_node_that_runs_is_not_made_to_go_on_alone(cluster: PrivateCluster, shell: Shell) -> None:
+    done = shell(*force_new(cluster, 1, "--yes"))
+    assert done.returncode == 1
+    assert "is in use by another daemon" in done.stderr
+
+
+def test_going_on_alone_asks_first(cluster: PrivateCluster, shell: Shell) -> None:
+    assert shell(*force_new(cluster, 1)).returncode == 2
