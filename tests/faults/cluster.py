@@ -1,4 +1,4 @@
-"""Three real daemons that are one broker, on ipc sockets in one folder: each is found at the same place after a restart."""
+"""Three real daemons that are one broker, on ipc sockets in one folder: found at the same places after a restart."""
 
 from __future__ import annotations
 
@@ -161,6 +161,12 @@ class Cluster:
             with self.log(node).open("ab") as log:
                 self._processes[node] = spawn(["serve", "--config", str(self._config(node))], log)
 
+    def ended(self, node: int) -> int:
+        """Wait until this one has ended by itself, and return its exit code."""
+        code = self._processes[node].wait(LIMIT_S)
+        del self._processes[node]
+        return code
+
     def freeze(self, node: int) -> None:
         self.note(f"freeze {node}")
         self._processes[node].send_signal(signal.SIGSTOP)
@@ -179,8 +185,8 @@ def gaps_s(confirmed_ms: Iterable[float], harms_ms: Iterable[float]) -> list[flo
     times = sorted(confirmed_ms)
     harms = sorted(harms_ms)
     found = []
-    for begin, end in zip(harms, [*harms[1:], times[-1]], strict=True):
-        seen = [begin, *(at for at in times if begin < at < end), end]
+    for since, until_ms in itertools.pairwise([*harms, times[-1]]):
+        seen = [since, *(at for at in times if since < at < until_ms), until_ms]
         found.append(max(later - sooner for sooner, later in itertools.pairwise(seen)))
     return sorted(round(gap / 1000, 3) for gap in found)
 

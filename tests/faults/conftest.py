@@ -1,4 +1,4 @@
-"""Folders with short names: a socket's path has at most 107 bytes. A cluster amid its work, shared by a file's tests."""
+"""Folders with short names: a socket's path has at most 107 bytes. Clusters amid their work, one for all of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from faults.roads import RoadWorks
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def a_folder() -> Iterator[Path]:
+    """One of its own."""
     folder = Path(tempfile.mkdtemp(prefix="pf"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)  # what a killed process is still closing is a temporary file
@@ -24,21 +25,21 @@ def _folder() -> Iterator[Path]:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    with _folder() as folder:
+    with a_folder() as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
 def works() -> Iterator[RoadWorks]:
     """The roads of `far_crew`."""
-    with _folder() as folder, RoadWorks(folder) as works:
+    with a_folder() as folder, RoadWorks(folder) as works:
         yield works
 
 
 @pytest.fixture(scope="module")
 def near_crew() -> Iterator[Crew[Cluster]]:
     """Everybody at work on three nodes. Every test leaves all three running; at the end all that happened is judged."""
-    with _folder() as folder, Cluster(folder) as cluster, Crew(cluster) as crew:
+    with a_folder() as folder, Cluster(folder) as cluster, Crew(cluster) as crew:
         begin(crew)
         yield crew
         end_alike(crew, "near")

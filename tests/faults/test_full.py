@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 import penstock
 from faults.crew import daemon_at, until
+from faults.disk import fill_to_the_last_byte, small_disk
 from penstock import Client, Producer, StorageFull
 from penstock.cli.private import PrivateDaemon
 
@@ -100,19 +99,8 @@ def test_a_purge_makes_room_in_a_full_map_while_producers_keep_asking(short: Pat
 
 @pytest.fixture
 def disk(short: Path) -> Iterator[Path]:
-    """A small disk. Mounting is for root, where the system lets it."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a small disk")
-    folder = short / "disk"
-    folder.mkdir()
-    options = f"size={DISK_BYTES}"
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "penstock-test", str(folder)], capture_output=True)
-    if made.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {made.stderr.decode(errors='replace').strip()}")
-    try:
+    with small_disk(short / "disk", DISK_BYTES) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_is_refused_before_it_is_an_error_and_goes_on_after_a_purge(short: Path, disk: Path) -> None:
@@ -150,16 +138,6 @@ def test_a_commit_that_fails_ends_the_daemon_and_loses_nothing_that_was_acknowle
 def make_many_queues(client: Client) -> None:
     for number in range(SENT_MAX):
         client.create_queue(f"q{number}")
-
-
-def fill_to_the_last_byte(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            try:
-                while file.write(b"x" * size):
-                    pass
-            except OSError:
-                continue
 
 
 def restarted(daemon: PrivateDaemon) -> None:

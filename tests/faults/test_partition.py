@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from kit.daemons import Raw
 
 from faults.cluster import STEP, Cluster, told
 from faults.crew import Crew, progress, until
 from faults.roads import RoadWorks
-from kit.daemons import Raw
 from penstock.client.cluster import ClusterInfo
 
 CALM_S = 3.0  # a few election time-outs
