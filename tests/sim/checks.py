@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.peers.log import Entry
+from penstock.peers.messages import SetMembers
 from penstock.peers.raft import quorum
-from penstock.peers.raft.words import Append, Appended, Vote
+from penstock.peers.raft.words import Append, Appended, TimeoutNow, Vote
 
 from .disk import Snapshot
 from .machine import Turn
@@ -46,9 +47,16 @@ class Checks:
             raise Broken("term falls", f"node {seat.node} went from term {seat.term} back to {raft.term}")
         if tail.commit < seat.commit:
             raise Broken("commit falls", f"node {seat.node} went from {seat.commit} back to {tail.commit}")
-        seat.term, seat.commit = raft.term, tail.commit
         if raft.is_primary:
             self._quorum(seat, raft)
+            self._transfer(seat, raft)
+            if tail.commit > seat.commit and seat.presides == raft.term and tail.term_at(tail.commit) != raft.term:
+                raise Broken("earlier term committed", f"primary {seat.node} of term {raft.term} commits {tail.commit} (rule 4)")
+        seat.term, seat.commit = raft.term, tail.commit
+        self._one_change(seat, turn)
+        for read in seat.machine.reads:
+            if read.number in turn.begun and seat.presides == raft.term and read.round <= seat.round_said:
+                raise Broken("old round", f"node {seat.node} begins a read by round {read.round}, which is under way (rule 9)")
         for number in turn.begun:
             self.reads[number] = self.seen
         for number in turn.answered:
@@ -66,12 +74,29 @@ class Checks:
 
     def _quorum(self, seat: Any, raft: Any) -> None:
         """A primary that has heard no majority for two election time-outs has stepped down (rule 5)."""
-        if seat.presides != raft.term or seat.now_ms - seat.presides_ms <= SILENCE_MS:
+        if seat.presides != raft.term or seat.members != raft.members:
+            seat.members, seat.members_ms = raft.members, seat.now_ms
+        if seat.presides != raft.term or seat.now_ms - max(seat.presides_ms, seat.members_ms) <= SILENCE_MS:
             return
         voters = raft.members.voters
         heard = [v for v in voters if v == seat.node or v not in seat.heard or seat.now_ms - seat.heard[v] <= SILENCE_MS]
         if len(heard) < quorum.size(voters):
             raise Broken("primary without a quorum", f"node {seat.node} heard only {heard} of {voters} in {SILENCE_MS} ms (rule 5)")
+
+    def _one_change(self, seat: Any, turn: Turn) -> None:
+        """At most one change is under way, begun when an entry of the own term was committed; a truncated one is undone (rule 6)."""
+        raft = seat.machine.raft
+        if raft.history[-1][0] > raft.tail.last:
+            raise Broken("change not undone", f"node {seat.node} goes by one at {raft.history[-1][0]}, its log ends at {raft.tail.last}")
+        if raft.is_primary and any(type(entry.command) is SetMembers and entry.term == raft.term for entry in turn.writes.entries):
+            if raft.tail.term_at(raft.tail.commit) != raft.term or (len(raft.history) > 1 and raft.history[-2][0] > raft.tail.commit):
+                what = f"primary {seat.node} of term {raft.term}, committed {raft.tail.commit}: {raft.history[-2:]}"
+                raise Broken("hasty change", what)
+
+    def _transfer(self, seat: Any, raft: Any) -> None:
+        """Either it succeeds within an election time-out, or the primary goes on (rule 8)."""
+        if raft.transferee and seat.now_ms > raft._transfer_ms:
+            raise Broken("endless transfer", f"of primary {seat.node} to {raft.transferee} (rule 8)")
 
     def _primary(self, seat: Any, raft: Any) -> None:
         who = seat.node, seat.life
@@ -81,6 +106,7 @@ class Checks:
             raise Broken("two primaries", what)
         if seat.presides != raft.term:
             seat.presides, seat.matches, seat.heard, seat.presides_ms = raft.term, {}, {}, seat.now_ms
+            seat.round_said = 0
             count = len(self.canon)
             if raft.tail.floor <= count and raft.tail.term_at(count) != (self.canon[-1].term if count else 0):
                 raise Broken("leader completeness", f"primary {seat.node} of term {raft.term} lacks entry {count}")
@@ -139,16 +165,22 @@ class Checks:
 
     # -- when words leave ----------------------------------------------------------------------------------------------
 
-    def said(self, seat: Any, word: Any) -> None:
+    def said(self, seat: Any, word: Any, to: int = 0) -> None:
         """A word leaves now; the disk is as it is now."""
         kind = type(word)
         if kind is Append:
+            seat.round_said = max(seat.round_said, word.round)
             if word.commit > self.proven:
                 self._durable(seat, word.commit, f"an append of primary {seat.node} says")
         elif kind is Appended:
             if seat.disk.hard.term == word.term and seat.disk.last < word.match:
                 what = f"node {seat.node} answers {word.match}, its disk ends at {seat.disk.last} (rule 1)"
                 raise Broken("answer before fsync", what)
+        elif kind is TimeoutNow:
+            raft = seat.machine.raft
+            if raft.is_primary and raft.term == word.term and self.seats[to].disk.last < raft.tail.last:
+                what = f"primary {seat.node} to {to}, which ends at {self.seats[to].disk.last} of {raft.tail.last} (rule 8)"
+                raise Broken("hasty transfer", what)
         elif kind is Vote and word.granted and not word.pre and seat.disk.hard.term < word.term:
             raise Broken("vote before fsync", f"node {seat.node} in term {word.term} (rule 1)")
 

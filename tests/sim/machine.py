@@ -130,7 +130,7 @@ class Machine:
                 self.reads.append(Waiting(item.number, raft.term, raft.ask_round(), raft.tail.commit))
                 self._begun.append(item.number)
         elif type(item) is Transfer:
-            if item.to in raft.members.voters and item.to != raft.node:
+            if item.to in raft.members.voters and item.to != raft.node and not raft.transferee:
                 raft.transfer(item.to, now_ms)
         elif raft.may_propose:
             if type(item) is Put:

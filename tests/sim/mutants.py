@@ -50,14 +50,15 @@ MUTANTS = [
         "        self._words.append((append.sender, Appended(self.term, self.node, match, append.round)))\n",
         "        self._early.append(Appended(self.term, self.node, match, append.round))\n",
     ),)),
-    Mutant("the primary counts itself before its fsync", 1, ((
-        "{**matches, self.node: self.tail.stable}", "{**matches, self.node: self.tail.last}",
-    ),)),
     Mutant("a lone voter broadcasts what is not durable", 1, ((
         "        if self.is_alone or HardState(self.term, self.vote) != self._hard:\n", "        if False:\n",
     ),)),
     Mutant("a broadcast commit is not capped", 12, ((
-        "self._commit_to(min(append.commit, self._verified))", "self._commit_to(min(append.commit, tail.last))",
+        "self._commit_to(min(append.commit, self._verified))", "self._commit_to(append.commit)",
+    ),)),
+    Mutant("a broadcast commit is taken before logs were compared", 12, ((
+        "        if tail.term_at(prev_index) != prev_term:\n",
+        "        self._commit_to(min(append.commit, tail.last))\n        if tail.term_at(prev_index) != prev_term:\n",
     ),)),
     Mutant("what was verified outlives its term", 12, (
         ("            self.term, self.vote = term, 0\n            self._verified = 0\n", "            self.term, self.vote = term, 0\n"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from penstock.peers.raft.words import Members
 
@@ -24,8 +25,8 @@ class Nemesis:
         self.pace_ms = self.random.choice((60, 150, 400, 1200))
         kinds = {
             self._crash: 3, self._crash_primary: 4, self._pause: 2, self._cut: 4, self._cut_one_way: 3, self._bridge: 2,
-            self._mend: 6, self._clog: 2, self._dark: 4, self._slow: 2, self._jump: 1, self._change: 4, self._transfer: 2,
-            self._checkpoint: 3, self._false_alarm: 3, self._weather: 2,
+            self._mend: 6, self._clog: 2, self._dark: 4, self._slow: 2, self._jump: 1, self._change: 4, self._transfer: 3,
+            self._checkpoint: 3, self._false_alarm: 3, self._weather: 2, self._suspend: 2,
         }  # fmt: skip
         chosen = {kind: weight for kind, weight in kinds.items() if self.random.random() < 0.6 or kind == self._mend}
         self.kinds: list[Callable[[], None]] = [kind for kind, weight in chosen.items() for _ in range(weight)]
@@ -72,9 +73,13 @@ class Nemesis:
         if self.changes_members and self.random.random() < 0.5:
             self._ask_change(seat)
         if self.random.random() < 0.7:
-            self.world.at(soon_ms, self.world.crash, seat, "soon after it was elected")
+            self.world.at(soon_ms, self._unless_stopped, self.world.crash, seat, "soon after it was elected")
         else:
-            self.world.at(soon_ms, self._isolate, seat)
+            self.world.at(soon_ms, self._unless_stopped, self._isolate, seat)
+
+    def _unless_stopped(self, strike: Callable[..., None], *arguments: Any) -> None:
+        if not self.stopped:
+            strike(*arguments)
 
     def _voted(self, seat: Seat) -> None:
         """A vote must not be forgotten: the node is back soon, and may be asked by another candidate."""
@@ -173,6 +178,11 @@ class Nemesis:
     def _transfer(self) -> None:
         for seat in self.world.primaries():
             self.world.hand(seat, Transfer(self._any().node))
+
+    def _suspend(self) -> None:
+        """The whole machine room stands still: afterwards everyone has waited too long."""
+        for seat in self.world.seats.values():
+            self.world.jump(seat, 3000)
 
     def _change(self) -> None:
         for seat in self.world.primaries():

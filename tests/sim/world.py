@@ -42,6 +42,9 @@ class Seat:
         self.slow_ms = 0  # a write takes up to so long
         self.term = self.commit = self.applied = 0  # of this life, for the checks
         self.presides = self.was_primary = self.presides_ms = 0  # term and moment of its election
+        self.members: Any = None  # its own view, and since when
+        self.members_ms = 0
+        self.round_said = 0
         self.now_ms = 0  # its own, of its latest turn
         self.heard: dict[int, int] = {}  # when it last heard of others
         self.matches: dict[int, int] = {}
@@ -218,7 +221,7 @@ class World:
         for to, word in turn.words:
             if type(word) is Vote and word.granted and not word.pre:
                 self.checks.voted(seat, word, to)
-            self.checks.said(seat, word)
+            self.checks.said(seat, word, to)
             if to in self.seats:
                 self._send(seat, self.seats[to], word, broadcast=False)
             if type(word) is Vote and word.granted and not word.pre:
