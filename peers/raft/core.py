@@ -93,6 +93,7 @@ class Raft:
         self._term_began = 0  # the index of the empty entry with which we began our term
         self._published = 0  # entries up to here were broadcast
         self._broadcast = False
+        self._hand_over = False  # the transferee has everything
         self._met = False  # somebody whom we have not greeted yet
         self._words: list[tuple[int, Word]] = []
         self._early: list[Word] = []
@@ -490,8 +491,7 @@ class Raft:
     def _try_transfer(self) -> None:
         to = self.transferee
         peer = self.peers.get(to)
-        if peer is not None and peer.match == self.tail.last:
-            self._words.append((to, TimeoutNow(self.term, self.node)))
+        self._hand_over = peer is not None and peer.match == self.tail.last
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
@@ -506,6 +506,9 @@ class Raft:
             self._count()
         if self.role is Role.PRIMARY and self.node not in self.members.voters and self.history[-1][0] <= tail.commit:
             self._leave(now_ms)
+        if self._hand_over and self.transferee:  # not if it was given up in this very turn, and more was appended since
+            self._words.append((self.transferee, TimeoutNow(self.term, self.node)))
+        self._hand_over = False
         self._publish()
         truncate_from, entries = tail.take_fresh()
         hard = HardState(self.term, self.vote)

@@ -125,7 +125,7 @@ MUTANTS = [
         "        if self.transferee and now_ms >= self._transfer_ms:\n", "        if False:\n",
     ),)),
     Mutant("the target of a transfer need not have everything", 8, ((
-        "        if peer is not None and peer.match == self.tail.last:\n", "        if peer is not None:\n",
+        "peer is not None and peer.match == self.tail.last", "peer is not None",
     ),)),
     Mutant("no snapshot for who disagrees at the floor", 21, ((
         "        if after < self.tail.floor or (self.tail.term_at(after) or 0) > term:", "        if after < self.tail.floor:",
