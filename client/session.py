@@ -35,16 +35,11 @@ from ..peers.errors import (
     Timeout,
     from_body,
 )
+from .patience import SILENCE_MS, Next, Patience
 from .requests import ELSEWHERE, HEALING, HELLO_FIRST, LEASE_OPS, Request
 from .route import Route
 
-CONNECT_MS = 5_000  # a try that is not connected, or got no answer to its hello, within this time has failed
-SILENCE_MS = 5_000  # an answer is overdue, and nothing came for this long: ask if the daemon is there; twice: it is not
 DROPPED_MS = 3 * SILENCE_MS  # others were answered and this one was not: its reply was dropped on the way
-# Where there are other nodes to go to, a silent one is left sooner: a frozen primary is replaced in a second or two.
-CLUSTER_CONNECT_MS = 1_000  # at first; a quarter of the outage later on
-CLUSTER_SILENCE_MS = 750  # doubled by each silence in a row: a slow network must not keep us from ever being served
-SILENCES_MAX = 3  # doublings
 ANOTHER = "take a client that is not read_only"
 IDLE_CHECK_MS = 60_000
 PATIENCE_CHECK_MS = 1_000  # how often to look for requests that have waited too long for a connection
@@ -91,9 +86,8 @@ class Session:
         self._retry_ms = now_ms
         self._deadline_ms = 0  # of connecting and greeting
         self._lost_ms = now_ms  # since when there is no connection that serves
-        self._sent_ms = self._heard_ms = now_ms
-        self._probed_ms: int | None = None
-        self._silences = 0  # how often a connection was given up for its silence since the last answer
+        self._sent_ms = now_ms
+        self._patience = Patience(self._route.lone, now_ms)
         self._why = "nobody has answered yet"
         self._no_quorum: NoQuorum | None = None  # said by a node since the connection was lost
 
@@ -140,8 +134,7 @@ class Session:
     def heard(self, frames: Sequence[bytes], now_ms: int) -> None:
         """A message came. Raises ProtocolError if it is none of ours; then treat the connection as lost."""
         sequence, status, body, payload = wire.parse_reply(frames)
-        self._heard_ms = now_ms
-        self._probed_ms = None
+        self._patience.heard(now_ms)
         if sequence == 0 and self.state is State.GREETING:
             self._greeted(status, body, now_ms)
             return
@@ -150,7 +143,7 @@ class Session:
             return  # the answer to a probe, or the second answer to something that was asked twice
         if status == "ok":
             self._route.served()
-            self._silences = 0
+            self._patience.answered()
             self._settle(request)
             if not request.done:
                 request.body, request.data = body, payload
@@ -195,7 +188,7 @@ class Session:
     @property
     def check_ms(self) -> int:
         """How often `tick` wants to be called while something is under way."""
-        return SILENCE_MS if self._route.lone else CLUSTER_SILENCE_MS // 3
+        return self._patience.check_ms
 
     def next_ms(self, now_ms: int) -> int:
         """When `tick` has something to do at the earliest."""
@@ -218,12 +211,7 @@ class Session:
         self.endpoint = self._route.take(now_ms)
         self.sends.clear()
         self.state = State.CONNECTING
-        self._deadline_ms = now_ms + self._connect_ms(now_ms)
-
-    def _connect_ms(self, now_ms: int) -> int:
-        if self._route.lone:
-            return CONNECT_MS
-        return min(CONNECT_MS, max(CLUSTER_CONNECT_MS, (now_ms - self._lost_ms) // 4))
+        self._deadline_ms = now_ms + self._patience.connect_ms(now_ms - self._lost_ms)
 
     def _drop(self, now_ms: int, silent: bool = False) -> None:
         was_ready = self.state is State.READY
@@ -244,7 +232,7 @@ class Session:
 
     def _greet(self, now_ms: int) -> None:
         self.state = State.GREETING
-        self._deadline_ms = now_ms + self._connect_ms(now_ms)
+        self._deadline_ms = now_ms + self._patience.connect_ms(now_ms - self._lost_ms)
         args = self._hello if self.id is None else {**self._hello, "session": self.id}
         self.sends.append(wire.request("hello", 0, args))
 
@@ -378,34 +366,23 @@ class Session:
     # -- patience --------------------------------------------------------------------------------------------------
 
     def _tick_ready(self, now_ms: int) -> None:
+        lone = self._route.lone
         if now_ms - self._sent_ms >= self.timeout_ms // 3:
             self._probe(now_ms)
         overdue = now_ms - min((r.sent_ms + r.wait_ms for r in self._outstanding.values()), default=now_ms)
         if overdue > DROPPED_MS:
             self.disconnected(now_ms, f"{self.endpoint} left a request unanswered")  # asking again is harmless
             return
-        silence_ms = self._silence_ms()
-        if self._silent_ms(now_ms) <= silence_ms:
-            return
-        if self._probed_ms is None:
-            self._probed_ms = now_ms
-            self._probe(now_ms)
-        elif now_ms - self._probed_ms > silence_ms:
-            self._silences += 1
-            self._why = f"{self.endpoint} has been silent for {2 * silence_ms / 1000:g} s"
-            self._drop(now_ms, silent=True)
-
-    def _silence_ms(self) -> int:
-        if self._route.lone:
-            return SILENCE_MS
-        return CLUSTER_SILENCE_MS << min(self._silences, SILENCES_MAX)
-
-    def _silent_ms(self, now_ms: int) -> int:
-        """For how long nothing has come although something was to be expected."""
         # In a cluster a parked request must not wait out its time at a primary that is frozen.
-        parked = 1 if self._route.lone else 0
-        expected_ms = min((r.sent_ms + parked * r.wait_ms for r in self._outstanding.values()), default=now_ms)
-        return now_ms - max(expected_ms, self._heard_ms)
+        expected_ms = min((r.sent_ms + (r.wait_ms if lone else 0) for r in self._outstanding.values()), default=now_ms)
+        match self._patience.judge(expected_ms, now_ms):
+            case Next.PROBE:
+                self._probe(now_ms)
+            case Next.LEAVE:
+                self._why = f"{self.endpoint} has been silent"
+                self._drop(now_ms, silent=True)
+            case Next.WAIT:
+                pass
 
     def _probe(self, now_ms: int) -> None:
         self.sends.append(wire.request("ping", self._next_free, {}))

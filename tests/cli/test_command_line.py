@@ -48,7 +48,9 @@ def test_every_verb_of_the_contract_exists() -> None:
         "serve; up; status; queue create; queue list; queue show; queue delete; queue purge; queue pause; "
         "queue resume; queue peek; queue configure; topic create; topic list; topic show; topic delete; group create; "
         "group list; group delete; push; pull; job submit; job list; job show; job wait; job result; job cancel; "
-        "job retry; pool start; pool status; pool stop; demo forecast; bench; completion"
+        "job retry; pool start; pool status; pool stop; demo forecast; demo failover; "
+        "cluster status; cluster add; cluster remove; cluster transfer; cluster force-new; node list; "
+        "node crash; bench; completion"
     )
     assert {tuple(verb.split()) for verb in wanted.split("; ")} == {path for path, _ in LEAVES}
 

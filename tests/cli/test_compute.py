@@ -77,8 +77,8 @@ def test_each_case_of_the_benchmark_gives_its_object(shell: Any, case: str) -> N
     done = shell("bench", "--json", "--cases", case, "--messages", "3000", "--seconds", "200ms")
     assert done.returncode == 0, done.stderr
     (row,) = [json.loads(line) for line in done.stdout.splitlines()]
-    assert set(row) == {"case", "size", "batch", "clients", "rate", "p50_ms", "p99_ms", "durability"}
-    assert (row["case"], row["size"], row["durability"]) == (case, 100, "fsync")
+    assert set(row) == {"case", "nodes", "size", "batch", "clients", "rate", "p50_ms", "p99_ms", "durability"}
+    assert (row["case"], row["nodes"], row["size"], row["durability"]) == (case, 1, 100, "fsync")
     assert row["rate"] > 0
     assert (row["p50_ms"] is not None) == (case in ("senders", "latency", "delivery"))
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from penstock.client.patience import CONNECT_MS, SILENCE_MS
 from penstock.client.requests import Request
-from penstock.client.session import CONNECT_MS, SILENCE_MS, Session, State
+from penstock.client.session import Session, State
 from penstock.peers import wire
 from penstock.peers.errors import (
     Closed,
