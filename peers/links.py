@@ -27,7 +27,7 @@ WORDS_MAX = 1024  # of one `receive`: bounds one turn, and so the time to the ne
 BYTES_MAX = 16 << 20
 FRAME_MAX = 80 << 20
 LINGER_MS = 200
-RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
+RECONNECT_MS, RECONNECT_MAX_MS = 50, 200  # a node that came back has to be heard in the next election
 ZERO_COPY = 64 << 10  # bytes; below it a copy costs less than keeping the original for libzmq
 
 # Plain integers: pyzmq's enums cost 2 us a frame.

@@ -81,6 +81,7 @@ class Raft:
         self.round = 0
         self.transferee = 0
         self._votes: dict[int, bool] = {}
+        self._asked_ms = -FOREVER_MS
         self._hard = hard
         self._verified = 0  # up to here the log is that of this term's primary
         self._heard_ms = -FOREVER_MS
@@ -264,6 +265,7 @@ class Raft:
 
     def _request_votes(self, term: int, pre: bool, transfer: bool, now_ms: int) -> None:
         self._votes = {self.node: True}
+        self._asked_ms = now_ms
         # Soon again if the votes are split: with one primary gone, every moment without another one is a gap.
         self._due_ms = now_ms + self.timing.election_ms // 4 + self.random.randrange(self.timing.election_ms // 2)
         ask = AskVote(term, self.node, self.tail.last, self.tail.last_term, pre, transfer)
@@ -355,7 +357,9 @@ class Raft:
     def _hear_ask(self, ask: AskVote, now_ms: int) -> None:
         newer = (ask.last_term, ask.last_index) >= (self.tail.last_term, self.tail.last)
         if ask.pre:
-            granted = newer and ask.term > self.term and not self._has_primary(now_ms)
+            granted = (
+                newer and ask.term > self.term and not self._has_primary(now_ms) and not self._goes_first(ask, now_ms)
+            )
             if granted:  # let it try before we do
                 self._due_ms = max(self._due_ms, now_ms + 2 * self.timing.heartbeat_ms)
             self._words.append((ask.sender, Vote(ask.term if granted else self.term, self.node, granted, True)))
@@ -365,6 +369,11 @@ class Raft:
             self.vote = ask.sender
             self._wait_anew(now_ms)
         self._words.append((ask.sender, Vote(self.term, self.node, granted, False)))
+
+    def _goes_first(self, ask: AskVote, now_ms: int) -> bool:
+        """Two of equal right that ask at the same moment would split the votes: the lower number goes on alone."""
+        tied = (ask.last_term, ask.last_index) == (self.tail.last_term, self.tail.last) and self.node < ask.sender
+        return self.role is Role.ASKING and tied and now_ms < self._asked_ms + self.timing.heartbeat_ms
 
     def _hear_vote(self, vote: Vote, now_ms: int) -> None:
         waiting = Role.ASKING if vote.pre else Role.CANDIDATE
