@@ -10,6 +10,8 @@ Commands, one a line; what they came to stands below a line of four dashes:
     cut A|B C  /  heal                  nothing passes between the groups; `cut A>B` one way only
     put N TEXT / read N / change N VERB M / transfer N M / lost N M
     crash N / start N                   a crash loses nothing that was written
+    silence N ..                        as if they had not heard their primary for an election time-out
+    limit BYTES                         of an answer to a fetch
     log N / status                      show
     compact N                           give up the log up to what is applied
 """
@@ -23,6 +25,7 @@ from typing import Any
 
 from penstock.peers.log import Entry, HardState
 from penstock.peers.messages import Noop, SetMembers
+from penstock.peers.raft import core
 from penstock.peers.raft.core import Raft, Timing
 from penstock.peers.raft.tail import Tail, Violation
 from penstock.peers.raft.words import Append, Appended, AskVote, Fetch, Members, Stale, TimeoutNow, Vote
@@ -46,6 +49,7 @@ class Actor:
         self.now_ms = 0
         self.raft: Raft | None = None
         self.reads: list[tuple[int, int]] = []
+        self.was: Any = None  # role and term, as told last
 
     def start(self) -> None:
         floor = len(self.base)
@@ -53,6 +57,7 @@ class Actor:
         tail.recall(self.log)
         self.raft = Raft(self.node, self.hard, tail, self.members, Timing(), Random(self.node), self.now_ms)
         self.reads = []
+        self.was = self.raft.role, self.raft.term
 
     @property
     def last(self) -> int:
@@ -214,6 +219,15 @@ class Stage:
         assert actor.raft is not None
         actor.raft.lost(int(other), actor.now_ms)
 
+    def do_silence(self, *nodes: str) -> None:
+        for node in nodes:
+            raft = self._actor(node).raft
+            assert raft is not None
+            raft.lost(raft.primary, self._actor(node).now_ms)
+
+    def do_limit(self, fetch_bytes: str) -> None:
+        core.FETCH_BYTES = int(fetch_bytes)
+
     def do_compact(self, node: str) -> None:
         actor = self._actor(node)
         assert actor.raft is not None
@@ -246,7 +260,6 @@ class Stage:
     def _turn(self, actor: Actor, tick: bool = True) -> None:
         raft = actor.raft
         assert raft is not None
-        before = raft.role, raft.term
         if tick:
             raft.tick(actor.now_ms)
         ready = raft.take(actor.now_ms)
@@ -265,7 +278,8 @@ class Stage:
         if ready.committed:
             self.told.append(f"  {actor.node} applies {' '.join(map(brief, ready.committed))}")
         raft.stable(raft.tail.last)
-        if (raft.role, raft.term) != before:
+        if (raft.role, raft.term) != actor.was:
+            actor.was = raft.role, raft.term
             self.told.append(f"  {actor.node} is {raft.role.value} at term {raft.term}")
         for read in list(actor.reads):
             if not raft.is_primary:

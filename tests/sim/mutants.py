@@ -46,6 +46,7 @@ MUTANTS = [
         "                self._hear_appended(word, now_ms)\n"
         "            if type(word) in (Append, AskVote, Fetch):\n",
     ),)),
+    Mutant("what a primary knew of others outlives its term", 2, (("        self.peers = {}\n        self._greet", "        self._greet"),)),
     Mutant("an append is answered before its fsync", 1, ((
         "        self._words.append((append.sender, Appended(self.term, self.node, match, append.round)))\n",
         "        self._early.append(Appended(self.term, self.node, match, append.round))\n",

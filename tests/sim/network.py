@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-REPLAY_MS = 3000  # a duplicate may come so much later
+REPLAY_MS = 8000  # a duplicate may come so much later, though most come soon
 
 
 class Network:
@@ -43,7 +43,7 @@ class Network:
         if broadcast and self.broadcast_skew_ms:
             at_ms += int(random() * self.broadcast_skew_ms)
         if self.replay and random() < self.replay:
-            return [at_ms, at_ms + int(random() * REPLAY_MS)]
+            return [at_ms, at_ms + int(random() ** 2 * REPLAY_MS)]
         return [at_ms]
 
 
