@@ -113,7 +113,8 @@ class Node:
         """Whether clients are better not heard for now: too much waits for the majority, or nothing may be proposed."""
         if self._settling or self._successor or self.raft.transferee:
             return True
-        return self.raft.tail.last - self.raft.tail.commit > UNCOMMITTED_MAX
+        # Only a primary adds to it: one that was deposed with so much has to tell clients where to go.
+        return bool(self._office) and self.raft.tail.last - self.raft.tail.commit > UNCOMMITTED_MAX
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 
