@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import penstock
 from faults.crew import LIMIT_S, Crew, end, make_queues, progress, until
@@ -159,7 +159,13 @@ class Cluster:
         """Start these, without waiting for them."""
         for node in nodes:
             with self.log(node).open("ab") as log:
-                self._processes[node] = spawn(["serve", "--config", str(self._config(node))], log)
+                self._processes[node] = self._spawn(node, log)
+
+    def _spawn(self, node: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return spawn(self._words(node), log)
+
+    def _words(self, node: int) -> list[str]:
+        return ["serve", "--config", str(self._config(node))]
 
     def ended(self, node: int) -> int:
         """Wait until this one has ended by itself, and return its exit code."""

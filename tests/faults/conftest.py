@@ -12,7 +12,10 @@ import pytest
 
 from faults.cluster import Cluster, begin, end_alike
 from faults.crew import Crew
+from faults.namespaces import Namespaces
 from faults.roads import RoadWorks
+
+Works = RoadWorks | Namespaces
 
 
 @contextlib.contextmanager
@@ -29,10 +32,10 @@ def short() -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(scope="module")
-def works() -> Iterator[RoadWorks]:
-    """The roads of `far_crew`."""
-    with a_folder() as folder, RoadWorks(folder) as works:
+@pytest.fixture(scope="module", params=[RoadWorks, Namespaces], ids=["roads", "namespaces"])
+def works(request: pytest.FixtureRequest) -> Iterator[Works]:
+    """What is between the nodes of `far_crew`."""
+    with a_folder() as folder, request.param(folder) as works:
         yield works
 
 
@@ -46,9 +49,9 @@ def near_crew() -> Iterator[Crew[Cluster]]:
 
 
 @pytest.fixture(scope="module")
-def far_crew(works: RoadWorks) -> Iterator[Crew[Cluster]]:
+def far_crew(works: Works) -> Iterator[Crew[Cluster]]:
     """The same on three nodes that hear each other by way of `works`."""
-    with Cluster(works.folder, roads=works.roads) as cluster, Crew(cluster) as crew:
+    with works.cluster() as cluster, Crew(cluster) as crew:
         begin(crew)
         yield crew
         end_alike(crew, "far")

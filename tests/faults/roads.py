@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from faults.cluster import NODES, Address, Roads
+from faults.cluster import NODES, Address, Cluster
 
 PIECE_BYTES = 1 << 16
 
 
 class RoadWorks:
-    """A context manager. Give `roads` to a Cluster in the same folder."""
+    """A context manager. Needs no rights, and knows no lost packets."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,9 +32,9 @@ class RoadWorks:
         for event in self._open.values():
             event.set()
 
-    @property
-    def roads(self) -> Roads:
-        return {pair: self._address(*pair) for pair in self._open}
+    def cluster(self) -> Cluster:
+        """Three nodes that find each other by these roads."""
+        return Cluster(self.folder, roads={pair: self._address(*pair) for pair in self._open})
 
     def _address(self, here: int, there: int) -> Address:
         """How `here` finds `there`."""

@@ -14,6 +14,7 @@ from faults.conftest import a_folder
 from faults.crew import until
 from penstock.peers import wire
 
+CROWD = 6_000  # a primary stops hearing clients when it waits for the majority with so many
 HELLO = {"version": 1, "client": "raw"}
 
 
@@ -169,3 +170,25 @@ def test_one_of_three_acknowledges_nothing_says_no_quorum_and_still_answers_loca
     assert bodies[:100] == [b"%d" % number for number in range(100)]
     assert bodies[offset] == b"late"
     assert bodies.count(b"late") == 1
+
+
+def test_a_primary_that_was_deposed_with_more_under_way_than_it_takes_still_answers(
+    cluster: Cluster, client: penstock.Client
+) -> None:
+    client.create_queue("crowd")
+    payload = wire.pack_payload([b"x"])
+    old = cluster.whole()
+    frozen = cluster.replicas(old)
+    with Raw(cluster.client(old)) as raw, Raw(cluster.client(old)) as other:
+        raw.hello()
+        for node in frozen:
+            cluster.freeze(node)
+        for sequence in range(raw.sequence + 1, raw.sequence + 1 + CROWD):
+            raw.say_later("append", sequence, {"queue": "crowd", "count": 1}, payload)
+        assert raw.receive().status == "NoQuorum"
+        assert other.say("hello", 0, HELLO).status == "NoQuorum"
+        assert cluster.sees(old, lambda info: info.role != "primary")
+        for node in frozen:
+            cluster.thaw(node)
+    cluster.whole()
+    cluster.alike()

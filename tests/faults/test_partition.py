@@ -1,4 +1,4 @@
-"""Nodes that cannot hear each other, on roads that are blocked in one direction or in both, while everybody works."""
+"""Nodes that cannot hear each other, in one direction or in both, while everybody works."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from kit.daemons import Raw
 
 from faults.cluster import STEP, Cluster, told
+from faults.conftest import Works
 from faults.crew import Crew, progress, until
-from faults.roads import RoadWorks
 from penstock.client.cluster import ClusterInfo
 
-CALM_S = 3.0  # a few election time-outs
+CALM_S = 2.5  # a few election time-outs
 
 
 @pytest.fixture
-def cluster(far_crew: Crew[Cluster], works: RoadWorks) -> Iterator[Cluster]:
+def cluster(far_crew: Crew[Cluster], works: Works) -> Iterator[Cluster]:
     progress(far_crew, STEP)
     far_crew.daemon.whole()
     yield far_crew.daemon
@@ -31,7 +31,7 @@ def info_of(cluster: Cluster, node: int) -> ClusterInfo:
 
 
 def test_a_primary_alone_is_replaced_acknowledges_nothing_and_follows_when_it_is_back(
-    cluster: Cluster, far_crew: Crew[Cluster], works: RoadWorks
+    cluster: Cluster, far_crew: Crew[Cluster], works: Works
 ) -> None:
     old = cluster.primary()
     with Raw(cluster.client(old)) as before, Raw(cluster.client(old)) as after:
@@ -63,7 +63,7 @@ def calm(cluster: Cluster, crew: Crew[Cluster], nodes: list[int]) -> None:
 
 @pytest.mark.parametrize("middle", ["the primary", "a replica"])
 def test_rule_5_a_bridge_partition_does_not_churn_terms(
-    cluster: Cluster, far_crew: Crew[Cluster], works: RoadWorks, middle: str
+    cluster: Cluster, far_crew: Crew[Cluster], works: Works, middle: str
 ) -> None:
     primary = cluster.primary()
     one, other = cluster.replicas(primary)
@@ -77,7 +77,7 @@ def test_rule_5_a_bridge_partition_does_not_churn_terms(
 
 
 def test_rule_5_a_replica_that_hears_nobody_but_is_heard_disturbs_nobody(
-    cluster: Cluster, far_crew: Crew[Cluster], works: RoadWorks
+    cluster: Cluster, far_crew: Crew[Cluster], works: Works
 ) -> None:
     primary = cluster.primary()
     deaf, other = cluster.replicas(primary)
@@ -93,7 +93,7 @@ def test_rule_5_a_replica_that_hears_nobody_but_is_heard_disturbs_nobody(
 
 @pytest.mark.parametrize("way", ["is not heard", "does not hear"])
 def test_a_primary_with_one_way_roads_is_replaced(
-    cluster: Cluster, far_crew: Crew[Cluster], works: RoadWorks, way: str
+    cluster: Cluster, far_crew: Crew[Cluster], works: Works, way: str
 ) -> None:
     primary = cluster.primary()
     cluster.note(way)

@@ -14,7 +14,7 @@ from faults.crew import Crew, daemon_at, judge, make_queues, until, waiting
 from faults.history import Recorder, check
 from faults.worker import JOBS, WORK
 from penstock.cli.private import PrivateDaemon
-from penstock.client import session
+from penstock.client import patience
 
 SHORT_LEASE_S = 1.0
 
@@ -30,8 +30,8 @@ def test_a_daemon_that_stands_still_longer_than_the_clients_patience_does_nothin
     daemon: PrivateDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The patience for one try; `retry_for`, the patience of a whole request, stays long.
-    monkeypatch.setattr(session, "CONNECT_MS", 200)
-    monkeypatch.setattr(session, "SILENCE_MS", 100)
+    monkeypatch.setattr(patience, "CONNECT_MS", 200)
+    monkeypatch.setattr(patience, "SILENCE_MS", 100)
     with (
         penstock.connect(daemon.endpoint, retry_for=60) as client,
         client.producer(WORK) as producer,
