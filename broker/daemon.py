@@ -147,9 +147,8 @@ class Daemon:
             "version": version("penstock"), "pid": os.getpid(), "data": str(store.folder.absolute()),
             "durability": config.storage.durability, "started_ms": now_ms, "recovery_ms": 0,
         }  # fmt: skip
-        if not model.state.addresses:
-            model.state.addresses = {peer.id: (peer.client, peer.listen, peer.publish) for peer in config.cluster.peers}
-        return Node(model, raft, store, SystemRandom(), limits_of(config), about, now_ms)
+        addresses = {peer.id: (peer.client, peer.listen, peer.publish) for peer in config.cluster.peers}
+        return Node(model, raft, store, SystemRandom(), limits_of(config), about, now_ms, addresses)
 
     def _first_members(self) -> Members:
         """Of a log without any change of members: those of the configuration. One who joins later does not vote yet."""

@@ -48,7 +48,7 @@ class Turn(NamedTuple):
 
 
 class Node:
-    """A part of the cluster, or all of it. `about` is what hello and status tell; `clients`: where each node is found.
+    """A part of the cluster, or all of it. `about` is what hello and status tell; `addresses`: where the configuration says that nodes are.
 
     The primary applies its proposals at once and keeps what it says of them in the outbox until a majority holds them.
     A replica applies what is committed, and sends clients to the primary.
@@ -63,12 +63,12 @@ class Node:
         limits: Limits,
         about: dict[str, Any],
         now_ms: int,
-        clients: Mapping[int, str] | None = None,
+        addresses: Mapping[int, tuple[str, str, str]] | None = None,
     ) -> None:
         self.about = about
         self.raft = raft
         self.random = random
-        self.clients = clients or {}
+        self.addresses = dict(addresses or {})
         self.counters = Counters()
         self.connected: set[int] = set()  # nodes to which the channel stands
         self._readers: dict[bytes, None] = {}  # connections without a session, that only read, and only here
@@ -84,6 +84,8 @@ class Node:
         self._furnish(model, disk, limits, now_ms)
 
     def _furnish(self, model: Model, disk: Disk, limits: Limits, now_ms: int) -> None:
+        if not model.state.addresses:  # until the first change of members they are those of the configuration
+            model.state.addresses = dict(self.addresses)
         self.bounds = _bounds(limits)
         self._makes: dict[str, Make] = {
             **ask.COUNTED,
@@ -326,7 +328,7 @@ class Node:
 
     def _client_of(self, node: int) -> str | None:
         known = self.desk.state.addresses.get(node)
-        return known[0] if known is not None else self.clients.get(node)
+        return known[0] if known is not None else None
 
     def _elsewhere(self) -> PenstockError:
         primary = self.raft.primary
