@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 JOBS   ?= 2
 
-.PHONY: demo test check types lint floors bench sim soak clean
+.PHONY: demo test check types lint floors bench sim mutants properties soak clean
 
 demo: $(READY)
 	@$(BIN)/penstock demo forecast
@@ -32,8 +32,18 @@ floors: $(READY)
 bench: $(READY)
 	@$(BIN)/penstock bench
 
-# The model and the log against a naive second model, much longer than in `make test`.
+# Consensus in a seeded world of faults: SEEDS seeds from FIRST_SEED on. A failure prints its seed and its story.
+SEEDS      ?= 1000
+FIRST_SEED ?= 0
 sim: $(READY)
+	PYTHONPATH=tests $(BIN)/python -P -m sim.run --seeds $(SEEDS) --first-seed $(FIRST_SEED)
+
+# Can the simulation fail? Each planted bug has to be found.
+mutants: $(READY)
+	PYTHONPATH=tests $(BIN)/python -P -m sim.mutants
+
+# The model against a naive second one, much longer than in `make test`.
+properties: $(READY)
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q -n $(JOBS) tests/broker tests/peers
 
 # Real processes, killed at random moments: PENSTOCK_ROUNDS kills with the dice of PENSTOCK_SEED; figures are printed.
