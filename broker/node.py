@@ -48,7 +48,7 @@ class Turn(NamedTuple):
 
 
 class Node:
-    """A part of the cluster, or all of it. `about`: what hello and status tell; `addresses`: those of the configuration.
+    """One of the cluster, or all of it. `about`: what hello and status tell; `addresses`: those in the configuration.
 
     The primary applies its proposals at once and keeps what it says of them in the outbox until a majority holds them.
     A replica applies what is committed, and sends clients to the primary.
