@@ -253,7 +253,8 @@ class Stage:
             raft = actor.raft
             voters, learners = raft.members
             about = f"voters {list(voters)}" + (f" learners {list(learners)}" if learners else "")
-            self.told.append(f"{node}: {raft.role.value}, term {raft.term}, committed {raft.tail.commit} of {raft.tail.last}, {about}")
+            where = f"committed {raft.tail.commit} of {raft.tail.last}"
+            self.told.append(f"{node}: {raft.role.value}, term {raft.term}, {where}, {about}")
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 
@@ -307,7 +308,8 @@ def describe(word: Any) -> str:
     match word:
         case Append():
             entries = " ".join(map(brief, word.entries)) or "nothing"
-            return f"{'fetched' if word.fetched else 'append'} t{word.term} {entries} after {word.prev_index}/t{word.prev_term}, committed {word.commit}"
+            kind, prev = "fetched" if word.fetched else "append", f"{word.prev_index}/t{word.prev_term}"
+            return f"{kind} t{word.term} {entries} after {prev}, committed {word.commit}"
         case Appended():
             return f"appended t{word.term} up to {word.match}"
         case Fetch():

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from penstock.peers.raft import core
 from raft.stage import Stage, blocks
 

@@ -7,11 +7,12 @@ from typing import Any
 from penstock.peers.log import Entry
 from penstock.peers.messages import SetMembers
 from penstock.peers.raft import quorum
-from penstock.peers.raft.words import Append, Appended, TimeoutNow, Vote
+from penstock.peers.raft.words import Append, Appended, Fetch, TimeoutNow, Vote
 
 from .disk import Snapshot
 from .machine import Turn
 
+FETCH_WINDOW_MS, FETCHES_MAX = 300, 8
 SILENCE_MS = 2100  # two election time-outs, and a little
 
 
@@ -38,6 +39,13 @@ class Checks:
         self.acked = 0
         self.answered = 0
 
+    def started(self, seat: Any) -> None:
+        """A node goes by the last change in its log, also one that is not committed (rule 6)."""
+        changes = [entry.command for entry in seat.disk.log if type(entry.command) is SetMembers]
+        members = seat.machine.raft.members
+        if changes and (members.voters, members.learners) != (changes[-1].voters, changes[-1].learners):
+            raise Broken("members forgotten", f"node {seat.node} goes by {members}, its log says {changes[-1]}")
+
     # -- at the end of a turn, before anything of it leaves or is written ----------------------------------------------
 
     def turn(self, seat: Any, turn: Turn) -> None:
@@ -51,12 +59,16 @@ class Checks:
             self._quorum(seat, raft)
             self._transfer(seat, raft)
             if tail.commit > seat.commit and seat.presides == raft.term and tail.term_at(tail.commit) != raft.term:
-                raise Broken("earlier term committed", f"primary {seat.node} of term {raft.term} commits {tail.commit} (rule 4)")
+                raise Broken(
+                    "earlier term committed", f"primary {seat.node} of term {raft.term} commits {tail.commit} (rule 4)"
+                )
         seat.term, seat.commit = raft.term, tail.commit
         self._one_change(seat, turn)
         for read in seat.machine.reads:
             if read.number in turn.begun and seat.presides == raft.term and read.round <= seat.round_said:
-                raise Broken("old round", f"node {seat.node} begins a read by round {read.round}, which is under way (rule 9)")
+                raise Broken(
+                    "old round", f"node {seat.node} begins a read by round {read.round}, which is under way (rule 9)"
+                )
         for number in turn.begun:
             self.reads[number] = self.seen
         for number in turn.answered:
@@ -65,7 +77,7 @@ class Checks:
                 raise Broken("stale read", f"node {seat.node} answered from {have} what has to see {due} (rule 9)")
 
     def shown(self, seat: Any, turn: Turn) -> None:
-        """Something of the turn leaves, or it is durable: what was only thought and then lost in a crash breaks no rule."""
+        """Something of the turn leaves, or it is durable. What was only thought and lost breaks no rule."""
         raft = seat.machine.raft
         if raft.is_primary:
             self._primary(seat, raft)
@@ -79,19 +91,30 @@ class Checks:
         if seat.presides != raft.term or seat.now_ms - max(seat.presides_ms, seat.members_ms) <= SILENCE_MS:
             return
         voters = raft.members.voters
-        heard = [v for v in voters if v == seat.node or v not in seat.heard or seat.now_ms - seat.heard[v] <= SILENCE_MS]
+        heard = [
+            v for v in voters if v == seat.node or v not in seat.heard or seat.now_ms - seat.heard[v] <= SILENCE_MS
+        ]
         if len(heard) < quorum.size(voters):
-            raise Broken("primary without a quorum", f"node {seat.node} heard only {heard} of {voters} in {SILENCE_MS} ms (rule 5)")
+            raise Broken(
+                "primary without a quorum",
+                f"node {seat.node} heard only {heard} of {voters} in {SILENCE_MS} ms (rule 5)",
+            )
 
     def _one_change(self, seat: Any, turn: Turn) -> None:
-        """At most one change is under way, begun when an entry of the own term was committed; a truncated one is undone (rule 6)."""
+        """One change at a time, begun after a commit in the own term; truncated, it is undone (rule 6)."""
         raft = seat.machine.raft
         if raft.history[-1][0] > raft.tail.last:
-            raise Broken("change not undone", f"node {seat.node} goes by one at {raft.history[-1][0]}, its log ends at {raft.tail.last}")
-        if raft.is_primary and any(type(entry.command) is SetMembers and entry.term == raft.term for entry in turn.writes.entries):
-            if raft.tail.term_at(raft.tail.commit) != raft.term or (len(raft.history) > 1 and raft.history[-2][0] > raft.tail.commit):
-                what = f"primary {seat.node} of term {raft.term}, committed {raft.tail.commit}: {raft.history[-2:]}"
-                raise Broken("hasty change", what)
+            raise Broken(
+                "change not undone",
+                f"node {seat.node} goes by one at {raft.history[-1][0]}, its log ends at {raft.tail.last}",
+            )
+        changes = any(type(entry.command) is SetMembers and entry.term == raft.term for entry in turn.writes.entries)
+        if not changes or not raft.is_primary:
+            return
+        commit, before = raft.tail.commit, [index for index, _ in raft.history[-2:-1]]
+        if raft.tail.term_at(commit) != raft.term or max(before, default=0) > commit:
+            what = f"primary {seat.node} of term {raft.term}, committed {commit}: {raft.history[-2:]}"
+            raise Broken("hasty change", what)
 
     def _transfer(self, seat: Any, raft: Any) -> None:
         """Either it succeeds within an election time-out, or the primary goes on (rule 8)."""
@@ -114,7 +137,9 @@ class Checks:
             before = seat.matches.get(node, 0)
             if peer.match != before:
                 if peer.match < before:
-                    raise Broken("match falls", f"of node {node} at primary {seat.node}: {before} to {peer.match} (rule 13)")
+                    raise Broken(
+                        "match falls", f"of node {node} at primary {seat.node}: {before} to {peer.match} (rule 13)"
+                    )
                 seat.matches[node] = peer.match
                 self._held(seat, raft, node, peer.match)
 
@@ -127,8 +152,9 @@ class Checks:
     def _held(self, seat: Any, raft: Any, node: int, match: int) -> None:
         """What the primary counts for another is there, durably, unless it has gone on to a later term."""
         disk = self.seats[node].disk
-        if disk.hard.term == raft.term and match >= raft.tail.floor:
-            if disk.term_at(match) != raft.tail.term_at(match):
+        if disk.hard.term <= raft.term and match >= raft.tail.floor:
+            held = disk.hard.term == raft.term and disk.term_at(match) is not None
+            if not held or disk.term_at(match) != raft.tail.term_at(match):
                 what = f"primary {seat.node} counts entry {match} for node {node}, which does not hold it (rules 1, 13)"
                 raise Broken("false match", what)
 
@@ -137,7 +163,10 @@ class Checks:
         for entry in entries:
             first = self.known.setdefault((entry.index, entry.term), (entry, before))
             if first[0] != entry or (before is not None and first[1] is not None and before != first[1]):
-                raise Broken("log matching", f"node {node}: {show(entry)} after term {before}; first seen: {show(first[0])} after {first[1]}")
+                raise Broken(
+                    "log matching",
+                    f"node {node}: {show(entry)} after term {before}; first seen: {show(first[0])} after {first[1]}",
+                )
             before = entry.term
 
     def _snapshot(self, node: int, snapshot: Snapshot) -> None:
@@ -154,10 +183,16 @@ class Checks:
             self.canon.append(entry)
         elif self.canon[entry.index - 1] != entry:
             first = self.canon[entry.index - 1]
-            raise Broken("committed entries change", f"node {node} applied {show(entry)}; before, {show(first)} was applied")
+            raise Broken(
+                "committed entries change", f"node {node} applied {show(entry)}; before, {show(first)} was applied"
+            )
 
     def written(self, seat: Any, turn: Turn) -> None:
-        """The turn is durable: only now what it applied is a fact. A lone voter applies what it writes in the same turn."""
+        """The turn is durable: only now what it applied is a fact. A lone voter applies what it has yet to write."""
+        term, match = seat.promised
+        if term == seat.disk.hard.term and match >= (turn.writes.truncate_from or match + 1):
+            what = f"node {seat.node} had answered {match} in term {term}, and truncates {turn.writes.truncate_from}"
+            raise Broken("promise broken", f"{what} (rule 3)")
         if turn.writes.snapshot is not None:
             self._snapshot(seat.node, turn.writes.snapshot)
         for entry in turn.applied:
@@ -176,13 +211,29 @@ class Checks:
             if seat.disk.hard.term == word.term and seat.disk.last < word.match:
                 what = f"node {seat.node} answers {word.match}, its disk ends at {seat.disk.last} (rule 1)"
                 raise Broken("answer before fsync", what)
+            seat.promised = max(seat.promised, (word.term, word.match))
+        elif kind is Fetch:
+            self._fetch(seat, word)
         elif kind is TimeoutNow:
             raft = seat.machine.raft
             if raft.is_primary and raft.term == word.term and self.seats[to].disk.last < raft.tail.last:
-                what = f"primary {seat.node} to {to}, which ends at {self.seats[to].disk.last} of {raft.tail.last} (rule 8)"
+                ends = self.seats[to].disk.last
+                what = f"primary {seat.node} to {to}, which ends at {ends} of {raft.tail.last} (rule 8)"
                 raise Broken("hasty transfer", what)
         elif kind is Vote and word.granted and not word.pre and seat.disk.hard.term < word.term:
             raise Broken("vote before fsync", f"node {seat.node} in term {word.term} (rule 1)")
+
+    def _fetch(self, seat: Any, fetch: Fetch) -> None:
+        """A gap is asked for once, and again if no answer came: never in crowds (rule 14)."""
+        first_ms, count = seat.fetches.get((fetch.term, fetch.after), (seat.now_ms, 0))
+        if seat.now_ms - first_ms > FETCH_WINDOW_MS:
+            first_ms, count = seat.now_ms, 0
+        seat.fetches[fetch.term, fetch.after] = first_ms, count + 1
+        if count >= FETCHES_MAX:
+            raise Broken(
+                "fetch storm",
+                f"node {seat.node} asked {count + 1} times in {seat.now_ms - first_ms} ms: {fetch} (rule 14)",
+            )
 
     def voted(self, seat: Any, vote: Vote, to: int) -> None:
         first = self.votes.setdefault((vote.sender, vote.term), to)
@@ -202,7 +253,7 @@ class Checks:
             self.seen = max(self.seen, len(seat.machine.model))
 
     def _durable(self, seat: Any, index: int, who: str) -> None:
-        """Committed is what a majority of the voters holds on disk. After a change of members the old majority may be it."""
+        """Committed is what a majority of the voters holds on disk; while members change, the majority of before."""
         raft = seat.machine.raft
         term = raft.tail.term_at(index)
         for _, members in raft.history[-2:]:
@@ -210,7 +261,9 @@ class Checks:
             if term is not None and held >= quorum.size(members.voters):
                 self.proven = index
                 return
-        raise Broken("commit without a majority", f"{who} {index} is committed, which no majority holds on disk (rules 1, 4)")
+        raise Broken(
+            "commit without a majority", f"{who} {index} is committed, which no majority holds on disk (rules 1, 4)"
+        )
 
 
 def show(word: Any) -> str:

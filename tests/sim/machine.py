@@ -73,7 +73,9 @@ class Waiting(NamedTuple):
 class Machine:
     """One life of a node, from start to crash."""
 
-    def __init__(self, node: int, disk: Disk, raft: ModuleType, tails: ModuleType, random: Random, now_ms: int, cache_bytes: int) -> None:
+    def __init__(
+        self, node: int, disk: Disk, raft: ModuleType, tails: ModuleType, random: Random, now_ms: int, cache_bytes: int
+    ) -> None:
         tail = tails.Tail(disk.floor, disk.base_term, disk.read, cache_bytes)
         tail.recall(disk.log)
         self.disk = disk
@@ -162,7 +164,11 @@ class Machine:
         acked = []
         if self.pending:
             for entry in ready.committed:
-                if self.pending.pop(entry.index, None) == (entry.term, entry.payload) and presides and entry.term == term:
+                if (
+                    self.pending.pop(entry.index, None) == (entry.term, entry.payload)
+                    and presides
+                    and entry.term == term
+                ):
                     acked.append(entry)
             if not presides:
                 self.pending.clear()

@@ -25,8 +25,8 @@ class Nemesis:
         self.pace_ms = self.random.choice((60, 150, 400, 1200))
         kinds = {
             self._crash: 3, self._crash_primary: 4, self._pause: 2, self._cut: 4, self._cut_one_way: 3, self._bridge: 2,
-            self._mend: 6, self._clog: 2, self._dark: 4, self._slow: 2, self._jump: 1, self._change: 4, self._transfer: 3,
-            self._checkpoint: 3, self._false_alarm: 3, self._weather: 2, self._suspend: 2,
+            self._depose: 8, self._mend: 6, self._clog: 2, self._dark: 4, self._slow: 2, self._jump: 1,
+            self._suspend: 2, self._change: 4, self._transfer: 3, self._checkpoint: 3, self._false_alarm: 3, self._weather: 2,
         }  # fmt: skip
         chosen = {kind: weight for kind, weight in kinds.items() if self.random.random() < 0.6 or kind == self._mend}
         self.kinds: list[Callable[[], None]] = [kind for kind, weight in chosen.items() for _ in range(weight)]
@@ -48,7 +48,10 @@ class Nemesis:
         """Something goes wrong, and again a while later."""
         if self.stopped:
             return
-        self.random.choice(self.kinds)()
+        if len(self.world.seats) > 1:
+            self.random.choice(self.kinds)()
+        else:  # alone so far: that somebody joins is all that can happen to it
+            self._change()
         self.world.at(self.world.now_ms + 1 + int(self.random.expovariate(1 / self.pace_ms)), self.strike)
 
     def stop(self) -> None:
@@ -115,8 +118,10 @@ class Nemesis:
     def _false_alarm(self) -> None:
         """Connections break, of one node or of all: several stand at the same time."""
         for primary in self.world.primaries():
-            for seat in self.world.seats.values() if self.random.random() < 0.6 else [self._any()]:
-                self.world.hand(seat, Lost(primary.node))
+            if self.random.random() < 0.6:
+                self._all_stand(primary.node)
+            else:
+                self.world.hand(self._any(), Lost(primary.node))
 
     # -- network ------------------------------------------------------------------------------------------------------
 
@@ -151,6 +156,36 @@ class Nemesis:
         half = len(nodes) // 2
         self._part({way for a in nodes[:half] for b in nodes[half:] for way in ((a, b), (b, a))}, "bridge")
 
+    def _depose(self) -> None:
+        """A primary and a few others go on by themselves for a while; then logs that parted meet again."""
+        world, random = self.world, self.random
+        for seat in world.primaries()[-1:]:
+            others = [node for node in self._nodes() if node != seat.node]
+            count = min(len(others) // 2, random.choice((0, 1, 1, 2)))
+            few, rest = [seat.node, *others[:count]], others[count:]
+            self._part({way for a in few for b in rest for way in ((a, b), (b, a))}, "deposed")
+            for _ in range(3):
+                world.at(world.now_ms + random.randrange(100), world.put, seat)
+            met_ms = world.now_ms + random.choice((100, 300, 600, 800, 2500))
+            world.at(met_ms, self._unless_stopped, self._mend)
+            if random.random() < 0.5:
+                world.at(met_ms - 10, self._unless_stopped, self._checkpoint_all)
+            if random.random() < 0.5:
+                world.at(met_ms, self._unless_stopped, world.crash, seat, "as it met the others again")
+                world.at(met_ms, self._unless_stopped, self._all_stand, seat.node)
+            else:
+                world.at(met_ms + random.choice((100, 300, 1000)), self._unless_stopped, self._transfer_to, seat.node)
+
+    def _checkpoint_all(self) -> None:
+        for seat in self.world.seats.values():
+            self.world.hand(seat, Checkpoint())
+
+    def _all_stand(self, primary: int) -> None:
+        """Words that are slow make rivals of those who stand at the same time."""
+        self.world.network.jitter_ms = self.random.choice((2, 20, 50))
+        for seat in self.world.seats.values():
+            self.world.hand(seat, Lost(primary))
+
     def _mend(self) -> None:
         self.world.network.cut = set()
         self.world.note(0, "network", "mended")
@@ -176,8 +211,11 @@ class Nemesis:
     # -- operators ----------------------------------------------------------------------------------------------------
 
     def _transfer(self) -> None:
+        self._transfer_to(self._any().node)
+
+    def _transfer_to(self, node: int) -> None:
         for seat in self.world.primaries():
-            self.world.hand(seat, Transfer(self._any().node))
+            self.world.hand(seat, Transfer(node))
 
     def _suspend(self) -> None:
         """The whole machine room stands still: afterwards everyone has waited too long."""

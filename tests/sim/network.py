@@ -45,5 +45,3 @@ class Network:
         if self.replay and random() < self.replay:
             return [at_ms, at_ms + int(random() ** 2 * REPLAY_MS)]
         return [at_ms]
-
-

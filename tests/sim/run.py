@@ -8,6 +8,8 @@ import os
 import sys
 import time
 
+import click
+
 from .plan import Outcome, run
 
 
@@ -28,18 +30,20 @@ def main() -> int:
             worst_ms = max(worst_ms, outcome.recovery_ms)
             if outcome.fault is not None:
                 failed.append(outcome)
-                print(f"seed {outcome.seed}: {outcome.fault}", flush=True)
+                click.echo(f"seed {outcome.seed}: {outcome.fault}")
                 if not options.keep_going:
                     break
             if done % 50 == 0:
-                print(f"{done} of {len(seeds)} seeds, {time.monotonic() - began:.0f} s", flush=True)
+                click.echo(f"{done} of {len(seeds)} seeds, {time.monotonic() - began:.0f} s")
     if failed:
         first = min(failed)
-        print(f"\n{first.story}\n\nseed {first.seed}: {first.fault}\nagain: make sim SEEDS=1 FIRST_SEED={first.seed}")
+        click.echo(
+            f"\n{first.story}\n\nseed {first.seed}: {first.fault}\nagain: make sim SEEDS=1 FIRST_SEED={first.seed}"
+        )
         return 1
-    print(
-        f"{len(seeds)} seeds held in {time.monotonic() - began:.0f} s: {acked} writes acknowledged, {answered} reads answered, "
-        f"{terms} terms; slowest recovery {worst_ms} ms"
+    click.echo(
+        f"{len(seeds)} seeds held in {time.monotonic() - began:.0f} s: {acked} writes acknowledged, "
+        f"{answered} reads answered, {terms} terms; slowest recovery {worst_ms} ms"
     )
     return 0
 

@@ -21,7 +21,7 @@ from .network import Network
 
 HISTORY = 60
 NOTICE_MS = 5  # after a crash, until the others see the connection broken
-TURNS_MAX = 400_000  # of one run: more is a storm of words
+TURNS_MAX = 100_000  # of one run: more is a storm of words
 
 
 class Seat:
@@ -42,6 +42,8 @@ class Seat:
         self.slow_ms = 0  # a write takes up to so long
         self.term = self.commit = self.applied = 0  # of this life, for the checks
         self.presides = self.was_primary = self.presides_ms = 0  # term and moment of its election
+        self.fetches: dict[tuple[int, int], tuple[int, int]] = {}  # when it began to ask for this, how often
+        self.promised = (0, 0)  # the latest term in which it answered an append, and how far
         self.members: Any = None  # its own view, and since when
         self.members_ms = 0
         self.round_said = 0
@@ -101,7 +103,9 @@ class World:
         for at_ms, node, what, about in self.history:
             if type(about) is tuple and len(about) == 2 and isinstance(about[1], tuple):
                 about = f"{about[0]}: {show(about[1])}"
-            lines.append(f"{at_ms / 1000:9.3f}  {node or '-'}  {what} {'' if about is None else about if isinstance(about, str) else show(about)}")
+            elif about is not None and not isinstance(about, str):
+                about = show(about)
+            lines.append(f"{at_ms / 1000:9.3f}  {node or '-'}  {what} {about or ''}")
         return "\n".join(lines)
 
     # -- nodes --------------------------------------------------------------------------------------------------------
@@ -119,6 +123,7 @@ class World:
         seat.applied = seat.disk.floor
         now_ms = self.now_ms + seat.offset_ms
         seat.machine = Machine(seat.node, seat.disk, self.core, self.tails, self.random, now_ms, self.cache_bytes)
+        self.checks.started(seat)
         self.note(seat.node, "starts", f"life {seat.life}: {seat.disk.hard}, log {seat.disk.floor}..{seat.disk.last}")
         self.call(seat)
 
@@ -132,7 +137,13 @@ class World:
         if self.notices_crashes:
             for other in self.seats.values():
                 if other is not seat and other.machine is not None and (seat.node, other.node) not in self.network.cut:
-                    self.at(self.now_ms + 1 + self.random.randrange(NOTICE_MS), self._hear, other, other.life, Lost(seat.node))
+                    self.at(
+                        self.now_ms + 1 + self.random.randrange(NOTICE_MS),
+                        self._hear,
+                        other,
+                        other.life,
+                        Lost(seat.node),
+                    )
         self.at(self.now_ms + 10 + self.random.randrange(restart_ms or self.restart_ms), self.start, seat)
 
     def pause(self, seat: Seat, for_ms: int) -> None:
