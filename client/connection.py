@@ -94,6 +94,11 @@ class Connection:
         else:
             self._pump()
 
+    def listen(self) -> None:
+        """Hear what has come, unless somebody does so already. The lock is held."""
+        if self._leader is None and not self._work.pumping:
+            self._pump()
+
     def end_wait(self, request: Request) -> None:
         """Have a parked request answered now. The lock is held."""
         self.session.end_wait(request, self.now_ms())

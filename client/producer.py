@@ -81,6 +81,8 @@ class Producer:
             elif not batcher.flying or batcher.full(batch):
                 self._leave_if_due()
                 self._wait_for_room()
+            elif index == 0:
+                self._connection.listen()  # the answer may have come: then this one need not wait for company
             return Receipt(self, batch, index)
 
     def send_many(self, bodies: Iterable[bytes], headers: Sequence[Mapping[str, Any] | None] | None = None) -> Receipt:
