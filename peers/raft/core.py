@@ -407,9 +407,9 @@ class Raft:
         # Behind what was verified our log may be another primary's: a broadcast commit says nothing about it.
         self._commit_to(min(append.commit, self._verified))
         self._answer(append, self._verified)
-        if append.fetched and self._verified >= self._fetch_after:
+        if append.fetched and self._verified > self._fetch_after:  # the same answer once more asks for nothing
             self._fetch_ms = 0
-            if self._fetch_after < self._verified < append.last:  # the same answer once more asks for nothing
+            if self._verified < append.last:
                 self._ask_for(append.sender, self._verified, now_ms)
 
     def _take(self, entries: Sequence[Entry]) -> None:

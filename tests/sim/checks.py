@@ -255,7 +255,7 @@ class Checks:
     def _durable(self, seat: Any, index: int, who: str) -> None:
         """Committed is what a majority of the voters holds on disk; while members change, the majority of before."""
         raft = seat.machine.raft
-        term = raft.tail.term_at(index)
+        term = raft.tail.term_at(index) or seat.disk.term_at(index)
         for _, members in raft.history[-2:]:
             held = sum(1 for node in members.voters if self.seats[node].disk.term_at(index) == term)
             if term is not None and held >= quorum.size(members.voters):

@@ -26,8 +26,8 @@ class Nemesis:
         kinds = {
             self._crash: 3, self._crash_primary: 4, self._pause: 2, self._cut: 4, self._cut_one_way: 3, self._bridge: 2,
             self._depose: 8, self._mend: 6, self._clog: 2, self._dark: 4, self._slow: 2, self._jump: 1,
-            self._suspend: 2, self._change: 4, self._transfer: 3, self._checkpoint: 3, self._false_alarm: 3,
-            self._weather: 2,
+            self._suspend: 2, self._change: 4, self._transfer: 3, self._checkpoint: 3,
+            self._false_alarm: 3, self._weather: 2,
         }  # fmt: skip
         chosen = {kind: weight for kind, weight in kinds.items() if self.random.random() < 0.6 or kind == self._mend}
         self.kinds: list[Callable[[], None]] = [kind for kind, weight in chosen.items() for _ in range(weight)]

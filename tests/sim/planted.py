@@ -318,12 +318,7 @@ MUTANTS = [
     Mutant(
         "a fetch that is answered twice is followed up twice",
         14,
-        (
-            (
-                "            if self._fetch_after < self._verified < append.last:",
-                "            if self._verified < append.last:",
-            ),
-        ),
+        (("        if append.fetched and self._verified > self._fetch_after:", "        if append.fetched:"),),
     ),
     Mutant("a gap is never fetched", 14, (("            self._fetch(append, prev_index, now_ms)\n", ""),)),
 ]
