@@ -25,7 +25,15 @@ def cluster(far_crew: Crew[Cluster], works: Works) -> Iterator[Cluster]:
 
 
 def info_of(cluster: Cluster, node: int) -> ClusterInfo:
-    info = cluster.look(node)
+    """What the node says. A busy machine may let one question go unanswered in time."""
+    found: list[ClusterInfo | None] = []
+
+    def answers() -> bool:
+        found.append(cluster.look(node))
+        return found[-1] is not None
+
+    until(answers, f"node {node} tells of the cluster")
+    info = found[-1]
     assert info is not None
     return info
 
