@@ -6,10 +6,10 @@ Each is an edit of the source. If the core changes so that an edit does not fit 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
 import types
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -74,8 +74,8 @@ def main() -> int:
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
     survivors = 0
     click.echo("| planted bug | rule | found by | seed | seeds tried |\n|---|--:|---|--:|--:|")
-    with multiprocessing.Pool(options.jobs) as pool:
-        for mutant, outcome in zip(chosen, pool.imap(partial(hunt, seeds_max=options.seeds), chosen), strict=True):
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for mutant, outcome in zip(chosen, pool.map(partial(hunt, seeds_max=options.seeds), chosen), strict=True):
             if outcome is None:
                 survivors += 1
                 click.echo(

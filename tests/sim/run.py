@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import click
 
@@ -24,14 +24,16 @@ def main() -> int:
     began = time.monotonic()
     failed: list[Outcome] = []
     acked = answered = terms = worst_ms = 0
-    with multiprocessing.Pool(options.jobs) as pool:
-        for done, outcome in enumerate(pool.imap_unordered(run, seeds, chunksize=4), 1):
+    # Unlike multiprocessing.Pool it says so if a worker dies, and does not wait for ever.
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for done, outcome in enumerate(pool.map(run, seeds, chunksize=5), 1):
             acked, answered, terms = acked + outcome.acked, answered + outcome.answered, terms + outcome.terms
             worst_ms = max(worst_ms, outcome.recovery_ms)
             if outcome.fault is not None:
                 failed.append(outcome)
                 click.echo(f"seed {outcome.seed}: {outcome.fault}")
                 if not options.keep_going:
+                    pool.shutdown(wait=False, cancel_futures=True)
                     break
             if done % 50 == 0:
                 click.echo(f"{done} of {len(seeds)} seeds, {time.monotonic() - began:.0f} s")
