@@ -60,25 +60,6 @@ class Reader(Protocol):
         """The home of the first step behind `after`."""
 
 
-class Nothing:
-    """The reader of an empty disk."""
-
-    def extent(self, queue_id: int, offset: int) -> Extent | None:
-        return None
-
-    def outcome(self, queue_id: int, offset: int) -> tuple[int, int, int] | None:
-        return None
-
-    def next_outcome(self, queue_id: int, offset: int) -> int | None:
-        return None
-
-    def step(self, queue_id: int, home: int) -> list[Outcome] | None:
-        return None
-
-    def next_step(self, queue_id: int, after: int) -> int | None:
-        return None
-
-
 class Extents:
     """The extents of one queue, in order of offset."""
 

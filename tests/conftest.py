@@ -4,7 +4,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# Deterministic in every run of `make test`; `make sim` tries new examples, and many more.
+# Deterministic in every run of `make test`; `make properties` tries new examples, and many more.
 settings.register_profile(
     "quick",
     max_examples=60,

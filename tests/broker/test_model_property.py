@@ -22,7 +22,6 @@ from kit.memory import MemoryDisk
 from kit.naive import LEASED, Naive, NaiveQueue, Refused
 
 from penstock.broker import checkpoint, queues, state
-from penstock.broker.extents import Nothing
 from penstock.broker.jobs import Jobs
 from penstock.broker.model import Model
 from penstock.broker.sessions import WINDOW, Answer
@@ -514,7 +513,7 @@ class TwoModels(RuleBasedStateMachine):
 
     @rule()
     def models_that_replayed_and_restored_agree(self) -> None:
-        replayed = Model(Nothing())
+        replayed = Model(MemoryDisk())
         for entry in self.entries:
             replayed.apply(entry)
         restored = self.restored(self.disk.copy())
