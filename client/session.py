@@ -5,11 +5,10 @@ the outlets: `sends` (messages for the present connection), `finished` (requests
 with `endpoint` (which connection there should be; a higher `link` means: close the one you have, and open one if
 `endpoint` is not None).
 
-A request is *waiting* until it gets a sequence and is sent, then *outstanding* until its reply. Outstanding requests
-are kept in the order of their sending, and after each reconnect all of them are sent again, unchanged; the daemon
-answers what it knows already from memory. A counted request that nobody waits for any more must still fill its place
-in the numbering: its frames are replaced by a counted `ping`, which does nothing, or brings back the answer if the
-original had arrived.
+The requests themselves are in the `Window`. After each reconnect all outstanding ones are sent again, unchanged and in
+order; the daemon answers what it knows already from memory. A counted request that nobody waits for any more must still
+fill its place in the numbering: its frames are replaced by a counted `ping`, which does nothing, or brings back the
+answer if the original had arrived.
 
 When a session has ended, a request that was refused for that reason, and those sent after it on the same connection,
 were certainly not done, and are asked again in the new session. Counted requests whose fate is unknown fail with
@@ -18,7 +17,6 @@ SessionExpired.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from random import Random
@@ -36,8 +34,9 @@ from ..peers.errors import (
     from_body,
 )
 from .patience import SILENCE_MS, Next, Patience
-from .requests import ELSEWHERE, HEALING, HELLO_FIRST, LEASE_OPS, Request
+from .requests import ELSEWHERE, HEALING, HELLO_FIRST, Request
 from .route import Route
+from .window import Window
 
 DROPPED_MS = 3 * SILENCE_MS  # others were answered and this one was not: its reply was dropped on the way
 ANOTHER = "take a client that is not read_only"
@@ -69,20 +68,13 @@ class Session:
         self.state = State.IDLE
         self.id: str | None = None
         self.epoch = 0  # how many sessions there were: leases of an earlier one are lost
-        self.window, self.parked_max, self.timeout_ms = 1, 1, 60_000
+        self.timeout_ms = 60_000
         self.max_message, self.max_batch = 64 * 2**20, 10_000
         self.read_only = bool(hello.get("read_only"))
         self._route = Route(endpoints, random)
         self._hello = dict(hello)
         self._retry_for_ms = retry_for_ms
-        # Counted ones wait for room in the window, the others for a place among the parked ones; neither holds up the
-        # other.
-        self._waiting: deque[Request] = deque()
-        self._waiting_free: deque[Request] = deque()
-        self._outstanding: dict[int, Request] = {}
-        self._timed: set[Request] = set()
-        self._counted = self._parked = 0  # how many of the outstanding ones
-        self._next_counted, self._next_free = 1, -1
+        self._window = Window()
         self._retry_ms = now_ms
         self._deadline_ms = 0  # of connecting and greeting
         self._lost_ms = now_ms  # since when there is no connection that serves
@@ -103,11 +95,12 @@ class Session:
             self._finish(request, InvalidArgument(f"this client only reads, {request.op!r} writes", ANOTHER))
             return
         if request.deadline_ms is not None:
-            self._timed.add(request)
-        if self.state is READY and (not request.counted or not self._waiting) and self._has_room(request):
-            self._send(request, now_ms)
+            self._window.timed.add(request)
+        if self.state is READY and self._window.open_for(request):
+            self.sends.append(self._window.send(request, self.link, now_ms))
+            self._sent_ms = now_ms
         else:
-            (self._waiting if request.counted else self._waiting_free).append(request)
+            self._window.wait(request)
 
     def end_wait(self, request: Request, now_ms: int) -> None:
         """Have the daemon answer a parked request now: asked again, it takes the place of its former self."""
@@ -138,20 +131,20 @@ class Session:
         if sequence == 0 and self.state is State.GREETING:
             self._greeted(status, body, now_ms)
             return
-        request = self._outstanding.get(sequence)
+        request = self._window.outstanding.get(sequence)
         if request is None:
             return  # the answer to a probe, or the second answer to something that was asked twice
         if status == "ok":
             self._route.served()
             self._patience.answered()
-            self._settle(request)
+            self._window.settle(request)
             if not request.done:
                 request.body, request.data = body, payload
                 request.done = True
                 self.finished.append(request)
         else:
             self._refused(request, from_body(status, body), now_ms)
-        if self._waiting or self._waiting_free:
+        if self._window.anyone_waits:
             self._send_waiting(now_ms)
 
     def tick(self, now_ms: int) -> None:
@@ -174,16 +167,14 @@ class Session:
         """The end: whatever is unanswered fails with `error`."""
         self.state = State.CLOSED
         self._hang_up()
-        for request in self._unanswered():
+        for request in self._window.unanswered():
             self._finish(request, error)
-        self._outstanding.clear()
-        self._waiting.clear()
-        self._waiting_free.clear()
+        self._window.clear()
 
     @property
     def under_way(self) -> int:
         """How many requests have no answer yet; -1 while there is no connection that serves."""
-        return len(self._outstanding) if self.state is READY else -1
+        return len(self._window.outstanding) if self.state is READY else -1
 
     @property
     def check_ms(self) -> int:
@@ -192,10 +183,10 @@ class Session:
 
     def next_ms(self, now_ms: int) -> int:
         """When `tick` has something to do at the earliest."""
-        timed = min((r.deadline_ms or 0 for r in self._timed), default=now_ms + IDLE_CHECK_MS)
+        timed = min((r.deadline_ms or 0 for r in self._window.timed), default=now_ms + IDLE_CHECK_MS)
         match self.state:
             case State.READY:
-                quiet = self.check_ms if self._outstanding else IDLE_CHECK_MS
+                quiet = self.check_ms if self._window.outstanding else IDLE_CHECK_MS
                 return min(timed, self._sent_ms + self.timeout_ms // 3, now_ms + quiet)
             case State.IDLE:
                 return min(timed, self._retry_ms)
@@ -256,7 +247,7 @@ class Session:
     def _welcome(self, body: Mapping[str, Any], now_ms: int) -> None:
         try:
             session, last, limits = body["session"], int(body["last"]), body["limits"]
-            self.window, self.parked_max = int(limits["window"]), int(limits["parked"])
+            self._window.size, self._window.parked_max = int(limits["window"]), int(limits["parked"])
             self.timeout_ms = int(limits["session_timeout_ms"])
             self.max_message, self.max_batch = int(limits["max_message"]), int(limits["max_batch"])
         except (KeyError, TypeError, ValueError) as fault:
@@ -264,63 +255,33 @@ class Session:
         if session != self.id:
             if not isinstance(session, str):
                 raise ProtocolError(f"the answer to hello has the session {session!r}")
-            self.id, self._next_counted = session, last + 1
+            self.id = session
             self.epoch += 1
+            self._window.count_from(last + 1)
         self.state = State.READY
         self._sent_ms = now_ms
         self._no_quorum = None
-        for request in self._outstanding.values():
+        for request in self._window.outstanding.values():
             request.sent_ms = now_ms
             self.sends.append(request.frames)
         self._send_waiting(now_ms)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
-    def _has_room(self, request: Request) -> bool:
-        if request.counted:
-            return self._counted < self.window
-        return not request.wait_ms or self._parked < self.parked_max
-
-    def _send(self, request: Request, now_ms: int) -> None:
-        if request.counted:
-            request.sequence = self._next_counted
-            self._next_counted += 1
-            self._counted += 1
-        else:
-            request.sequence = self._next_free
-            self._next_free -= 1
-            if request.wait_ms:
-                self._parked += 1
-        request.frames = frames = wire.request(request.op, request.sequence, request.args, request.payload)
-        request.link = self.link
-        request.sent_ms = self._sent_ms = now_ms
-        self._outstanding[request.sequence] = request
-        self.sends.append(frames)
-
     def _send_waiting(self, now_ms: int) -> None:
-        for waiting in (self._waiting, self._waiting_free):
-            while waiting and self.state is State.READY and self._has_room(waiting[0]):
-                self._send(waiting.popleft(), now_ms)
-
-    def _settle(self, request: Request) -> None:
-        """It has been answered, one way or the other: its place is free."""
-        del self._outstanding[request.sequence]
-        if request.counted:
-            self._counted -= 1
-        elif request.wait_ms:
-            self._parked -= 1
-        if request.deadline_ms is not None:
-            self._timed.discard(request)
+        while self.state is State.READY and (request := self._window.next()) is not None:
+            self.sends.append(self._window.send(request, self.link, now_ms))
+            self._sent_ms = now_ms
 
     def _finish(self, request: Request, error: PenstockError) -> None:
-        self._timed.discard(request)
+        self._window.timed.discard(request)
         if not request.done:
             request.done, request.error = True, error
             self.finished.append(request)
 
     def _refused(self, request: Request, error: PenstockError, now_ms: int) -> None:
         if request.done:  # given up; its place in the numbering is filled now
-            self._settle(request)
+            self._window.settle(request)
         elif error.code == "SessionExpired" or error.hint == HELLO_FIRST:
             # The daemon forgets a session together with the connections that spoke for it.
             self._expire(request)
@@ -328,7 +289,7 @@ class Session:
         elif error.code in ELSEWHERE:
             self._elsewhere(request, error, now_ms)
         else:
-            self._settle(request)
+            self._window.settle(request)
             self._finish(request, error)
 
     def _elsewhere(self, request: Request, error: PenstockError, now_ms: int) -> None:
@@ -345,37 +306,20 @@ class Session:
         gone = SessionExpired(
             "the session ended before the answer came, so it is unknown if this was done", "look before you ask again"
         )
-        again: list[Request] = []
-        surely_undone = False
-        for request in self._outstanding.values():
-            # The daemon takes what one connection brings in order: what came after a refused one was refused too.
-            surely_undone = surely_undone or request is refused
-            if request.done:
-                continue
-            if not request.counted or (surely_undone and request.link == self.link and request.op not in LEASE_OPS):
-                request.sequence = 0
-                again.append(request)
-            else:
-                self._finish(request, gone)
-        self._outstanding.clear()
-        self._counted = self._parked = 0
-        for request in reversed(again):
-            (self._waiting if request.counted else self._waiting_free).appendleft(request)
+        for request in self._window.expire(refused, self.link):
+            self._finish(request, gone)
         self.id = None
 
     # -- patience --------------------------------------------------------------------------------------------------
 
     def _tick_ready(self, now_ms: int) -> None:
-        lone = self._route.lone
         if now_ms - self._sent_ms >= self.timeout_ms // 3:
             self._probe(now_ms)
-        overdue = now_ms - min((r.sent_ms + r.wait_ms for r in self._outstanding.values()), default=now_ms)
-        if overdue > DROPPED_MS:
+        if now_ms - self._window.expected_since_ms(now_ms, parked=True) > DROPPED_MS:
             self.disconnected(now_ms, f"{self.endpoint} left a request unanswered")  # asking again is harmless
             return
         # In a cluster a parked request must not wait out its time at a primary that is frozen.
-        expected_ms = min((r.sent_ms + (r.wait_ms if lone else 0) for r in self._outstanding.values()), default=now_ms)
-        match self._patience.judge(expected_ms, now_ms):
+        match self._patience.judge(self._window.expected_since_ms(now_ms, parked=self._route.lone), now_ms):
             case Next.PROBE:
                 self._probe(now_ms)
             case Next.LEAVE:
@@ -385,18 +329,17 @@ class Session:
                 pass
 
     def _probe(self, now_ms: int) -> None:
-        self.sends.append(wire.request("ping", self._next_free, {}))
-        self._next_free -= 1
+        self.sends.append(wire.request("ping", self._window.free_sequence(), {}))
         self._sent_ms = now_ms
 
     def _end_timed(self, now_ms: int) -> None:
-        for request in [r for r in self._timed if r.deadline_ms is not None and now_ms >= r.deadline_ms]:
+        for request in [r for r in self._window.timed if r.deadline_ms is not None and now_ms >= r.deadline_ms]:
             waited_s = (now_ms - request.asked_ms) / 1000
             self._give_up(request, Timeout(f"no answer to {request.op!r} within {waited_s:.3g} s", self._why_not()))
 
     def _end_impatient(self, now_ms: int) -> None:
         """Without a connection, each request waits `retry_for`, counted from the loss or from when it was asked."""
-        for request in self._unanswered():
+        for request in self._window.unanswered():
             if now_ms - max(self._lost_ms, request.asked_ms) >= self._retry_for_ms and not request.done:
                 self._give_up(request, self._nobody(request.op))
 
@@ -409,28 +352,18 @@ class Session:
 
     def _end_single(self) -> None:
         """What must not be asked of another node fails with the connection."""
-        for request in [each for each in self._outstanding.values() if each.single]:
-            self._settle(request)
+        for request in [each for each in self._window.outstanding.values() if each.single]:
+            self._window.settle(request)
             self._finish(request, Closed(f"{self.endpoint}: the connection was lost before the answer came"))
 
     def _why_not(self) -> str:
         return "" if self.state is State.READY else f"not connected: {self._why}"
 
     def _give_up(self, request: Request, error: PenstockError) -> None:
-        """Nobody waits for it any more. If it was sent and counted, a ping takes its place in the numbering."""
         self._finish(request, error)
-        if request.sequence == 0:
-            (self._waiting if request.counted else self._waiting_free).remove(request)
-        elif request.counted:
-            request.payload = None
-            request.frames = wire.request("ping", request.sequence, {})
-        else:
-            self._settle(request)
+        self._window.abandon(request)
 
     def _fail_all(self, error: PenstockError) -> None:
-        for request in self._unanswered():
+        for request in self._window.unanswered():
             if not request.done:
                 self._give_up(request, error)
-
-    def _unanswered(self) -> list[Request]:
-        return [*self._outstanding.values(), *self._waiting, *self._waiting_free]
