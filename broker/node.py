@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
 from ..peers import messages as m
 from ..peers import wire
-from ..peers.errors import NoQuorum, NotPrimary, PenstockError, ProtocolError, shown
 from ..peers.raft.core import APPLY_BYTES, Raft
 from ..peers.raft.words import Word
-from . import checkpoint, cluster, reads
+from . import checkpoint, cluster
 from . import requests as ask
-from .desk import Counters, Desk, Disk, Frames, Limits
+from .clients import Clients, Tools
+from .desk import Counters, Desk, Disk, Limits
 from .greeting import Greeter
 from .model import Model
 from .outbox import Message, Outbox
 from .pace import Pace
-from .sessions import Answer, Session
 from .upkeep import Upkeep
 from .waiting import Waiting
 
-OPS = sorted(
-    [
-        *ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "ping", "bye", "status", "cluster",
-        "cluster_add", "cluster_remove", "cluster_transfer", "crash",
-    ]
-)  # fmt: skip
 WAIT_MAX_MS = 60_000
-READERS_MAX = 10_000
 FLOOR_STEP = 50_000  # entries that a checkpoint deletes, at most
 UNCOMMITTED_MAX = 4_000  # entries; then clients are not heard until the majority has caught up
-Make = Callable[[ask.Args, bytes | None, ask.Bounds], ask.Proposal]
 
 
 class Turn(NamedTuple):
@@ -70,12 +61,8 @@ class Node:
         self.random = random
         self.addresses = dict(addresses or {})
         self.counters = Counters()
-        self.connected: set[int] = set()  # nodes to which the channel stands
-        self._readers: dict[bytes, None] = {}  # connections without a session, that only read, and only here
-        self._crash = False
-        self._successor = 0  # to whom the office goes with the next turn
         self._skew_ms = 0  # how much the clock of the log is ahead of ours
-        self._heard_primary_ms = now_ms
+        self.clients = Clients(raft, about, _bounds(limits), now_ms)
         self.pace = Pace(raft.tail.floor, raft.tail.last - model.state.applied, now_ms)
         self.floor_max = 1 << 62  # entries above this are kept, for a node that is sent a snapshot
         self.outbox = Outbox()
@@ -86,16 +73,11 @@ class Node:
     def _furnish(self, model: Model, disk: Disk, limits: Limits, now_ms: int) -> None:
         if not model.state.addresses:  # until the first change of members they are those of the configuration
             model.state.addresses = dict(self.addresses)
-        self.bounds = _bounds(limits)
-        self._makes: dict[str, Make] = {
-            **ask.COUNTED,
-            "cluster_add": lambda args, payload, bounds: cluster.add(self.raft, self.desk.state, args),
-            "cluster_remove": lambda args, payload, bounds: cluster.remove(self.raft, self.desk.state, args),
-        }
         self.desk = Desk(model, self.raft, disk, limits, self.counters, now_ms)
         self.upkeep = Upkeep(model.state, now_ms)
-        self.greeter = Greeter(self.desk, self.upkeep, self.random, self.about)
-        self.waiting = Waiting(self.desk, self.bounds)
+        greeter = Greeter(self.desk, self.upkeep, self.random, self.about)
+        self.waiting = Waiting(self.desk, self.clients.bounds)
+        self.clients.furnish(Tools(self.desk, greeter, self.waiting))
 
     def reset(self, model: Model, now_ms: int) -> None:
         """Begin anew with a model of what is committed; the log goes on."""
@@ -108,12 +90,12 @@ class Node:
         """From the next turn on."""
         self.desk.limits = limits
         self.raft.tail.cache_bytes = limits.cache_bytes
-        self.bounds = self.waiting.bounds = _bounds(limits)
+        self.clients.bounds = self.waiting.bounds = _bounds(limits)
 
     @property
     def is_crowded(self) -> bool:
         """Whether clients are better not heard for now: too much waits for the majority, or nothing may be proposed."""
-        if self._settling or self._successor or self.raft.transferee:
+        if self._settling or self.clients.successor or self.raft.transferee:
             return True
         # Only a primary adds to it: one that was deposed with so much has to tell clients where to go.
         return bool(self._office) and self.raft.tail.last - self.raft.tail.commit > UNCOMMITTED_MAX
@@ -145,7 +127,7 @@ class Node:
         for word in words:
             self.raft.step(word, now_ms)
             if word.sender == self.raft.primary:
-                self._heard_primary_ms = now_ms
+                self.clients.heard_primary_ms = now_ms
         for node in broken:
             self.raft.lost(node, now_ms)
         if drained or self.raft.is_primary:  # after a pause of ours, what waits in the sockets is no silence of others
@@ -157,30 +139,30 @@ class Node:
             self._preside(now_ms, heard, lost)
         else:
             for route, frames in heard:
-                self._turn_away(route, frames)
+                self.clients.turn_away(route, frames)
         return self._end_turn(now_ms)
 
     def _preside(self, now_ms: int, heard: Sequence[Message], lost: Sequence[bytes]) -> None:
         if not self._office:
             self._take_office(now_ms)
         desk = self.desk
-        if self._successor and not self.raft.transferee:
-            self.raft.transfer(self._successor, now_ms)
-            self._successor = 0
+        if self.clients.successor and not self.raft.transferee:
+            self.raft.transfer(self.clients.successor, now_ms)
+            self.clients.successor = 0
         if self.raft.transferee:
             return
         if lost:
             self.waiting.take_back(lost)
         self.waiting.begin()
         for route, frames in heard:
-            self._hear(route, frames)
+            self.clients.hear(route, frames)
         if self.raft.is_settled and not self._settling:  # before, nobody knows what is committed: no lease may end
             if self.raft.members.learners and (promotion := cluster.promotion(self.raft, desk.state)) is not None:
                 desk.propose(0, 0, promotion)
             for command in self.upkeep.due(desk.now_ms, desk.limits.session_timeout_ms):
                 desk.propose(0, 0, command)
                 if isinstance(command, m.EndSession):
-                    self._end_session(command.session)
+                    self.clients.end_session(command.session)
         self.waiting.wake()
         self.waiting.time_out()
         self.upkeep.take_timers()
@@ -202,17 +184,22 @@ class Node:
 
     def _step_down(self, now_ms: int, heard: Sequence[Message]) -> Turn:
         """Deposed. What was said and not sent may never become true: those who wait for it ask the next primary."""
-        self._office, self._settling, self._skew_ms, self._successor = 0, False, 0, 0
+        self._office, self._settling, self._skew_ms, self.clients.successor = 0, False, 0, 0
         unsent = [(route, wire.parse_reply(frames).sequence) for route, frames in self.outbox.discard()]
         for route, sequence in unsent + self.waiting.drain():
-            self.desk.refuse(route, sequence, self._elsewhere())
+            self.desk.refuse(route, sequence, self.clients.elsewhere())
         for route, frames in heard:
-            self._turn_away(route, frames)
+            self.clients.turn_away(route, frames)
         return self._end_turn(now_ms, deposed=True)
 
     def wait_ms(self, now_ms: int) -> int:
         """How long the node may sleep if nothing is heard."""
         due_ms = self.raft.next_ms()
+        tail = self.raft.tail
+        if self._office and self._settling and self.desk.state.applied <= tail.commit:
+            return 0  # our own fsync was the last one to count: clients wait for the checkpoint
+        if not self._office and tail.applied < tail.commit:
+            return 0  # more than one turn may apply was committed
         if self._office:
             due_ms = min(due_ms, self.upkeep.next_due_ms() - self._skew_ms)
             deadline_ms = self.waiting.next_deadline_ms()
@@ -258,7 +245,7 @@ class Node:
             self.outbox.put(raft.tail.last, raft.round, messages)
             messages = self.outbox.release(raft.tail.commit, raft.confirmed_round)
         writes = checkpoint.Writes(ready.truncate_from, ready.entries, ready.hard, taken)
-        return Turn(ready.early, writes, ready.words, messages, ready.snapshots, self._crash, deposed)
+        return Turn(ready.early, writes, ready.words, messages, ready.snapshots, self.clients.crash, deposed)
 
     def _consensus(self) -> checkpoint.Consensus:
         """What stays known of the log up to the new floor, which is about to go."""
@@ -278,152 +265,6 @@ class Node:
         state.woken.clear()
         state.ended.clear()
         state.timers.clear()
-
-    # -- what clients say when we are not the primary -----------------------------------------------------------------
-
-    def _turn_away(self, route: bytes, frames: Frames) -> None:
-        sequence = 0
-        try:
-            request = wire.parse_request(frames)
-            sequence = request.sequence
-            if not self._is_local(route, request):
-                raise self._elsewhere()
-            self._answer_locally(route, request)
-        except PenstockError as fault:
-            self.desk.refuse(route, sequence, fault)
-
-    def _is_local(self, route: bytes, request: wire.Request) -> bool:
-        if request.op == "hello" and request.args.get("read_only") is True:
-            if len(self._readers) >= READERS_MAX:
-                self._readers.pop(next(iter(self._readers)))
-            self._readers[route] = None
-        return route in self._readers
-
-    def _answer_locally(self, route: bytes, request: wire.Request) -> None:
-        """Reads of a connection that asked for no more than what this node knows."""
-        desk, op, sequence = self.desk, request.op, request.sequence
-        lag_ms = 0 if self._office else max(0, desk.now_ms - self._heard_primary_ms)
-        fresh = {"applied": desk.state.applied, "lag_ms": lag_ms}
-        if op == "hello":
-            desk.reply(route, sequence, self.greeter.welcome(None) | fresh)
-        elif op in reads.READS:
-            found = reads.READS[op](desk.state, request.args, desk.now_ms, desk.payload)
-            desk.reply(route, sequence, {**found.body, **fresh}, found.payload)
-        elif op in ("ping", "status", "cluster", "crash"):
-            self._tell(route, sequence, op, fresh)
-        else:
-            raise ProtocolError(f"{shown(op)} on a connection that is read_only", "say hello without read_only")
-
-    def _tell(self, route: bytes, sequence: int, op: str, more: dict[str, Any]) -> None:
-        desk = self.desk
-        if op == "ping":
-            body: dict[str, Any] = {"now_ms": desk.now_ms}
-        elif op == "status":
-            body = self._status()
-        elif op == "crash":
-            self._crash, body = True, {}
-        else:
-            body = cluster.cluster_info(self.raft, desk.state, self.connected, desk.now_ms)
-        desk.reply(route, sequence, body | more)
-
-    def _client_of(self, node: int) -> str | None:
-        known = self.desk.state.addresses.get(node)
-        return known[0] if known is not None else None
-
-    def _elsewhere(self) -> PenstockError:
-        primary = self.raft.primary
-        if primary and primary != self.raft.node:
-            return NotPrimary(f"node {self.raft.node} is a replica", "ask the primary", self._client_of(primary))
-        return NoQuorum("no primary is known: too few nodes are alive, or they are electing one", "try again")
-
-    # -- what clients say ---------------------------------------------------------------------------------------------
-
-    def _hear(self, route: bytes, frames: Frames) -> None:
-        sequence = 0
-        try:
-            request = wire.parse_request(frames)
-            sequence = request.sequence
-            if self._is_local(route, request):
-                self._answer_locally(route, request)
-            elif request.op == "hello":
-                self.greeter.hello(route, request)
-            else:
-                self._request(route, self.greeter.session_of(route, request.op), request)
-        except PenstockError as fault:
-            if isinstance(fault, ProtocolError):
-                self.counters.bad_frames += 1
-            self.desk.refuse(route, sequence, fault)
-
-    def _request(self, route: bytes, session: Session, request: wire.Request) -> None:
-        op, sequence = request.op, request.sequence
-        make = self._makes.get(op)
-        if make is not None:
-            if sequence <= 0:
-                raise ProtocolError(
-                    f"{op} changes state, and its sequence is {sequence}", "count it: positive sequences"
-                )
-            known = session.recall(sequence)
-            self.desk.answer(route, sequence, known or self._counted(session, request, make))
-        elif op == "bye":
-            if self.greeter.bye(route, session, sequence):
-                self._end_session(session.id)
-        else:
-            self._uncounted(route, session, request)
-
-    def _counted(self, session: Session, request: wire.Request, make: Make) -> Answer:
-        """Propose what is asked for. A refusal is proposed too: it uses up the sequence, so that no gap follows."""
-        try:
-            command, payload = make(request.args, request.payload, self.bounds)
-            if type(command) is m.Append:  # only this: results and acks let go of what fills the disk
-                self.desk.take_room(len(payload))
-        except PenstockError as fault:
-            command, payload = m.Refuse(fault.code, fault.message, fault.hint), b""
-        answer = self.desk.propose(session.id, request.sequence, command, payload)
-        if answer.status != "ok":
-            self.counters.refused += 1
-        elif type(command) is m.Append:
-            self.counters.appended += command.count
-        elif type(command) is m.Ack or type(command) is m.Complete:
-            self.counters.acked += sum([count for _, count in command.ranges])
-        return answer
-
-    def _uncounted(self, route: bytes, session: Session, request: wire.Request) -> None:
-        desk, op, sequence, args = self.desk, request.op, request.sequence, request.args
-        if sequence > 0:  # a simple client numbers everything: then this counts, too
-            gap = session.recall(sequence) if sequence > session.last + 1 else None
-            if gap is not None:
-                desk.answer(route, sequence, gap)
-                return
-            if sequence == session.last + 1:
-                desk.propose(session.id, sequence, m.Count())
-        if op == "pull":
-            self.waiting.pull(route, session, sequence, args)
-        elif op in reads.READS:
-            found = reads.READS[op](desk.state, args, desk.now_ms, desk.payload)
-            desk.reply(route, sequence, found.body, found.payload)
-        elif op in reads.WAITING_READS:
-            self.waiting.read(route, session, sequence, op, args)
-        elif op in ("ping", "status", "cluster", "crash"):
-            self._tell(route, sequence, op, {})
-        elif op == "cluster_transfer":
-            self._successor = cluster.check_transfer(self.raft, args)
-            desk.reply(route, sequence, {})
-        else:
-            raise ProtocolError(f"unknown op {shown(op)}", f"ops are {', '.join(OPS)}")
-
-    def _end_session(self, session_id: int) -> None:
-        self.greeter.forget(session_id)
-        self.waiting.end_session(session_id)
-
-    def _status(self) -> dict[str, Any]:
-        desk, state = self.desk, self.desk.state
-        kinds = [queue.kind for queue in state.queues.values()]
-        return {
-            **self.about, "storage": desk.disk.usage(), "role": self.raft.role.value, "term": self.raft.term,
-            "applied": state.applied, "now_ms": desk.now_ms, "uptime_ms": desk.now_ms - self.about["started_ms"],
-            "sessions": len(state.sessions), "queues": kinds.count("queue"), "topics": kinds.count("topic"),
-            "parked": len(self.waiting), "counters": dict(vars(self.counters)),
-        }  # fmt: skip
 
 
 def _bounds(limits: Limits) -> ask.Bounds:

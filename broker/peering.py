@@ -43,7 +43,7 @@ class Peering:
                 self._pieces.append(word)
             else:
                 words.append(word)
-        self.node.connected = self.links.connected()
+        self.node.clients.connected = self.links.connected()
         return words, self.links.lost(), self.links.drained and now_ms >= self._grace_ms
 
     def publish(self, turn: Turn) -> None:

@@ -184,10 +184,18 @@ class Raft:
         self._campaign(now_ms)
 
     def lost(self, node: int, now_ms: int) -> None:
-        """The connection to a node broke. If it was the primary's, its process is probably gone: ask at once."""
+        """The connection to a node broke: its process is probably gone. If it was the primary's, ask at once.
+
+        Until another one is elected no primary is known: nobody is to be sent to one that is dead. A primary that has
+        lost a majority soon gives up; who is there after all has two heartbeats' time to say so.
+        """
         if node == self.primary and self.role is Role.REPLICA:
             self._heard_ms = -FOREVER_MS
+            self.primary = 0
             self._due_ms = min(self._due_ms, now_ms + self.random.randrange(self.timing.heartbeat_ms // 2 + 1))
+        elif self.role is Role.PRIMARY and (peer := self.peers.get(node)) is not None:
+            peer.heard_ms = -FOREVER_MS
+            self._check_ms = min(self._check_ms, now_ms + 2 * self.timing.heartbeat_ms)
 
     def stable(self, index: int) -> None:
         """Our entries up to `index` are durable: from now on they count."""

@@ -37,7 +37,7 @@ def untouched(world: World) -> bytes:
 
 
 def test_the_catalogue_knows_every_op_and_has_many_cases() -> None:
-    from penstock.broker.node import OPS
+    from penstock.broker.clients import OPS
 
     assert set(OPS) == set(CATALOGUE) | {"ping", "status", "bye", "cluster", "crash"}
     assert sum(len(wrong) for _, _, wrong in cases()) > 600

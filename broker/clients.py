@@ -1,0 +1,207 @@
+"""What clients say, and what they are told: by the primary, and by a replica. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..peers import messages as m
+from ..peers import wire
+from ..peers.errors import NoQuorum, NotPrimary, PenstockError, ProtocolError, shown
+from ..peers.raft.core import Raft
+from . import cluster, reads
+from . import requests as ask
+from .desk import Desk, Frames
+from .greeting import Greeter
+from .sessions import Answer, Session
+from .waiting import Waiting
+
+OPS = sorted(
+    [
+        *ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "ping", "bye", "status", "cluster",
+        "cluster_add", "cluster_remove", "cluster_transfer", "crash",
+    ]
+)  # fmt: skip
+READERS_MAX = 10_000
+Make = Callable[[ask.Args, bytes | None, ask.Bounds], ask.Proposal]
+
+
+class Tools(NamedTuple):
+    """What clients are served with, until the model begins anew."""
+
+    desk: Desk
+    greeter: Greeter
+    waiting: Waiting
+
+
+class Clients:
+    """Those who are connected to this node. `about`: what status tells."""
+
+    def __init__(self, raft: Raft, about: dict[str, Any], bounds: ask.Bounds, now_ms: int) -> None:
+        self.raft = raft
+        self.about = about
+        self.bounds = bounds
+        self.connected: set[int] = set()  # nodes to which the channel stands
+        self.heard_primary_ms = now_ms
+        self.successor = 0  # to whom the office goes with the next turn: somebody asked for it
+        self.crash = False  # somebody asked for this drill
+        self._readers: dict[bytes, None] = {}  # connections without a session, that only read, and only here
+        self._makes: dict[str, Make] = {
+            **ask.COUNTED,
+            "cluster_add": lambda args, payload, bounds: cluster.add(raft, self.desk.state, args),
+            "cluster_remove": lambda args, payload, bounds: cluster.remove(raft, self.desk.state, args),
+        }
+
+    def furnish(self, tools: Tools) -> None:
+        """Serve them with these from now on."""
+        self.desk, self.greeter, self.waiting = tools
+
+    # -- at the primary -----------------------------------------------------------------------------------------------
+
+    def hear(self, route: bytes, frames: Frames) -> None:
+        """Do what is asked for, as the primary."""
+        sequence = 0
+        try:
+            request = wire.parse_request(frames)
+            sequence = request.sequence
+            if self._is_local(route, request):
+                self._answer_locally(route, request)
+            elif request.op == "hello":
+                self.greeter.hello(route, request)
+            else:
+                self._request(route, self.greeter.session_of(route, request.op), request)
+        except PenstockError as fault:
+            if isinstance(fault, ProtocolError):
+                self.desk.counters.bad_frames += 1
+            self.desk.refuse(route, sequence, fault)
+
+    def _request(self, route: bytes, session: Session, request: wire.Request) -> None:
+        op, sequence = request.op, request.sequence
+        make = self._makes.get(op)
+        if make is not None:
+            if sequence <= 0:
+                raise ProtocolError(
+                    f"{op} changes state, and its sequence is {sequence}", "count it: positive sequences"
+                )
+            known = session.recall(sequence)
+            self.desk.answer(route, sequence, known or self._counted(session, request, make))
+        elif op == "bye":
+            if self.greeter.bye(route, session, sequence):
+                self.end_session(session.id)
+        else:
+            self._uncounted(route, session, request)
+
+    def _counted(self, session: Session, request: wire.Request, make: Make) -> Answer:
+        """Propose what is asked for. A refusal is proposed too: it uses up the sequence, so that no gap follows."""
+        try:
+            command, payload = make(request.args, request.payload, self.bounds)
+            if type(command) is m.Append:  # only this: results and acks let go of what fills the disk
+                self.desk.take_room(len(payload))
+        except PenstockError as fault:
+            command, payload = m.Refuse(fault.code, fault.message, fault.hint), b""
+        answer = self.desk.propose(session.id, request.sequence, command, payload)
+        if answer.status != "ok":
+            self.desk.counters.refused += 1
+        elif type(command) is m.Append:
+            self.desk.counters.appended += command.count
+        elif type(command) is m.Ack or type(command) is m.Complete:
+            self.desk.counters.acked += sum([count for _, count in command.ranges])
+        return answer
+
+    def _uncounted(self, route: bytes, session: Session, request: wire.Request) -> None:
+        desk, op, sequence, args = self.desk, request.op, request.sequence, request.args
+        if sequence > 0:  # a simple client numbers everything: then this counts, too
+            gap = session.recall(sequence) if sequence > session.last + 1 else None
+            if gap is not None:
+                desk.answer(route, sequence, gap)
+                return
+            if sequence == session.last + 1:
+                desk.propose(session.id, sequence, m.Count())
+        if op == "pull":
+            self.waiting.pull(route, session, sequence, args)
+        elif op in reads.READS:
+            found = reads.READS[op](desk.state, args, desk.now_ms, desk.payload)
+            desk.reply(route, sequence, found.body, found.payload)
+        elif op in reads.WAITING_READS:
+            self.waiting.read(route, session, sequence, op, args)
+        elif op in ("ping", "status", "cluster", "crash"):
+            self._tell(route, sequence, op, {})
+        elif op == "cluster_transfer":
+            self.successor = cluster.check_transfer(self.raft, args)
+            desk.reply(route, sequence, {})
+        else:
+            raise ProtocolError(f"unknown op {shown(op)}", f"ops are {', '.join(OPS)}")
+
+    def end_session(self, session_id: int) -> None:
+        """The session was ended by a command."""
+        self.greeter.forget(session_id)
+        self.waiting.end_session(session_id)
+
+    def _status(self) -> dict[str, Any]:
+        desk, state = self.desk, self.desk.state
+        kinds = [queue.kind for queue in state.queues.values()]
+        return {
+            **self.about, "storage": desk.disk.usage(), "role": self.raft.role.value, "term": self.raft.term,
+            "applied": state.applied, "now_ms": desk.now_ms, "uptime_ms": desk.now_ms - self.about["started_ms"],
+            "sessions": len(state.sessions), "queues": kinds.count("queue"), "topics": kinds.count("topic"),
+            "parked": len(self.waiting), "counters": dict(vars(self.desk.counters)),
+        }  # fmt: skip
+
+    # -- at a replica, and wherever a local answer is enough ----------------------------------------------------------
+
+    def turn_away(self, route: bytes, frames: Frames) -> None:
+        """Say where the primary is; what was meant for this very node is answered."""
+        sequence = 0
+        try:
+            request = wire.parse_request(frames)
+            sequence = request.sequence
+            if not self._is_local(route, request):
+                raise self.elsewhere()
+            self._answer_locally(route, request)
+        except PenstockError as fault:
+            self.desk.refuse(route, sequence, fault)
+
+    def _is_local(self, route: bytes, request: wire.Request) -> bool:
+        if request.op == "hello" and request.args.get("read_only") is True:
+            if len(self._readers) >= READERS_MAX:
+                self._readers.pop(next(iter(self._readers)))
+            self._readers[route] = None
+        return route in self._readers
+
+    def _answer_locally(self, route: bytes, request: wire.Request) -> None:
+        """Reads of a connection that asked for no more than what this node knows."""
+        desk, op, sequence = self.desk, request.op, request.sequence
+        lag_ms = 0 if self.raft.is_primary else max(0, desk.now_ms - self.heard_primary_ms)
+        fresh = {"applied": desk.state.applied, "lag_ms": lag_ms}
+        if op == "hello":
+            desk.reply(route, sequence, self.greeter.welcome(None) | fresh)
+        elif op in reads.READS:
+            found = reads.READS[op](desk.state, request.args, desk.now_ms, desk.payload)
+            desk.reply(route, sequence, {**found.body, **fresh}, found.payload)
+        elif op in ("ping", "status", "cluster", "crash"):
+            self._tell(route, sequence, op, fresh)
+        else:
+            raise ProtocolError(f"{shown(op)} on a connection that is read_only", "say hello without read_only")
+
+    def _tell(self, route: bytes, sequence: int, op: str, more: dict[str, Any]) -> None:
+        desk = self.desk
+        if op == "ping":
+            body: dict[str, Any] = {"now_ms": desk.now_ms}
+        elif op == "status":
+            body = self._status()
+        elif op == "crash":
+            self.crash, body = True, {}
+        else:
+            body = cluster.cluster_info(self.raft, desk.state, self.connected, desk.now_ms)
+        desk.reply(route, sequence, body | more)
+
+    def _client_of(self, node: int) -> str | None:
+        known = self.desk.state.addresses.get(node)
+        return known[0] if known is not None else None
+
+    def elsewhere(self) -> PenstockError:
+        """What is told to who needs the primary, by a node that is none."""
+        primary = self.raft.primary
+        if primary and primary != self.raft.node:
+            return NotPrimary(f"node {self.raft.node} is a replica", "ask the primary", self._client_of(primary))
+        return NoQuorum("no primary is known: too few nodes are alive, or they are electing one", "try again")

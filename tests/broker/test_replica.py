@@ -1,0 +1,112 @@
+"""A node of three, turn by turn: what it applies when, and what it tells clients who need the primary."""
+
+from random import Random
+from typing import Any
+
+import msgpack
+from kit.memory import MemoryDisk
+
+from penstock.broker.desk import Limits
+from penstock.broker.model import Model
+from penstock.broker.node import Node, Turn
+from penstock.peers import wire
+from penstock.peers.log import Entry, HardState
+from penstock.peers.messages import Noop
+from penstock.peers.raft.core import APPLY_BYTES, Raft, Timing
+from penstock.peers.raft.tail import Tail
+from penstock.peers.raft.words import Append, Appended, Members, Vote
+
+ADDRESSES = {node: (f"ipc://c{node}", f"ipc://l{node}", f"ipc://p{node}") for node in (1, 2, 3)}
+
+
+class Replica:
+    """Node 1 of three. `turn` makes durable what it says."""
+
+    def __init__(self, **limits: int) -> None:
+        self.disk = MemoryDisk()
+        self.now_ms = 0
+        tail = Tail(0, 0, self.disk.entries)
+        raft = Raft(1, HardState(0, 0), tail, Members((1, 2, 3)), Timing(), Random(1), 0)
+        about = {"node": 1, "cluster": "test", "primary": "ipc://c1", "started_ms": 0}
+        self.node = Node(Model(self.disk), raft, self.disk, Random(2), Limits(**limits), about, 0, ADDRESSES)
+        self.node.begin(0)
+
+    def turn(self, *words: Any, **more: Any) -> Turn:
+        turn = self.node.turn(self.now_ms, more.pop("heard", ()), (), words, **more)
+        self.disk.commit(turn.writes)
+        return turn
+
+    def told(self, **more: Any) -> wire.Reply:
+        """What a client is told that wants to say hello."""
+        hello = [b"PS1", msgpack.packb(["hello", 0, {"version": 1, "client": "test"}])]
+        ((_, frames),) = self.turn(heard=[(b"client", hello)], **more).messages
+        return wire.parse_reply(frames)
+
+    def elect(self) -> None:
+        """It becomes the primary of term 1; all have its first entry."""
+        self.now_ms = self.node.raft.next_ms()
+        self.turn()
+        for pre in (True, False):
+            self.turn(Vote(1, 2, True, pre))
+        assert self.node.raft.is_primary
+        self.node.durable()
+        self.turn(Appended(1, 2, 1, 1), Appended(1, 3, 1, 1))
+
+
+def heartbeat(sender: int = 2) -> Append:
+    return Append(1, sender, 0, 0, (), 0, 1, 0, False)
+
+
+def test_a_replica_that_may_not_apply_everything_in_one_turn_asks_for_the_next_at_once() -> None:
+    replica = Replica()
+    entries = [Entry(index, 1, 0, 0, 0, Noop(), b"x" * (APPLY_BYTES // 2)) for index in range(1, 6)]
+    replica.turn(Append(1, 2, 0, 0, tuple(entries), 5, 1, 5, False))
+    assert replica.node.desk.state.applied < replica.node.raft.tail.commit == 5
+    while replica.node.wait_ms(replica.now_ms) == 0:
+        replica.turn()
+    assert replica.node.desk.state.applied == 5
+
+
+def test_a_primary_whose_own_fsync_is_the_last_to_count_makes_the_checkpoint_that_clients_wait_for_at_once() -> None:
+    replica = Replica(checkpoint_entries=3)
+    replica.elect()
+    node = replica.node
+    while not node.is_crowded:
+        node.desk.propose(0, 0, Noop())
+        replica.turn()
+    last = node.raft.tail.last
+    replica.turn(Appended(1, 2, last, node.raft.round))  # before our own is written
+    node.durable()
+    assert node.wait_ms(replica.now_ms) == 0
+    assert replica.turn().writes.checkpoint is not None
+    assert not node.is_crowded
+
+
+def test_clients_are_not_sent_to_a_primary_whose_channel_broke() -> None:
+    replica = Replica()
+    replica.turn(heartbeat())
+    assert replica.told().body["endpoint"] == "ipc://c2"
+    told = replica.told(broken=[2])
+    assert (told.status, told.body.get("endpoint")) == ("NoQuorum", None)
+    replica.turn(heartbeat())  # it had only lost its connection
+    assert replica.told().body["endpoint"] == "ipc://c2"
+
+
+def test_a_primary_that_loses_the_channels_to_all_others_says_no_quorum_within_two_heartbeats() -> None:
+    replica = Replica()
+    replica.elect()
+    replica.turn(broken=[2, 3])
+    assert replica.node.raft.is_primary
+    replica.now_ms += 2 * Timing().heartbeat_ms
+    assert replica.told().status == "NoQuorum"
+
+
+def test_a_primary_that_only_loses_connections_for_a_moment_goes_on() -> None:
+    replica = Replica()
+    replica.elect()
+    replica.turn(broken=[2, 3])
+    replica.now_ms += Timing().heartbeat_ms
+    replica.turn(Appended(1, 3, 1, replica.node.raft.round))
+    replica.now_ms += Timing().heartbeat_ms
+    replica.turn()
+    assert replica.node.raft.is_primary
