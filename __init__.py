@@ -3,12 +3,13 @@
 `connect` is where it begins; docs/ and README.md tell the rest.
 """
 
-from penstock.client.client import Client, connect
+from penstock.client.client import Client
 from penstock.client.cluster import ClusterInfo, MemberInfo
 from penstock.client.consumer import Consumer
 from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
 from penstock.client.jobs import Job, JobOutcome
 from penstock.client.message import Message
+from penstock.client.opening import connect
 from penstock.client.producer import Producer
 from penstock.client.receipt import AckReceipt, Receipt
 from penstock.compute.task import task

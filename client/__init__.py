@@ -1,11 +1,12 @@
 """What an application embeds: the session core (retries, fail-over, batching) and its thin shell."""
 
-from .client import Client, connect
+from .client import Client
 from .cluster import ClusterInfo, MemberInfo
 from .consumer import Consumer
 from .infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
 from .jobs import Job, JobOutcome
 from .message import Message
+from .opening import connect
 from .producer import Producer
 from .receipt import AckReceipt, Receipt
 

@@ -3,68 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
-from ..peers import values, wire
-from ..peers.errors import AlreadyExists, Closed, InvalidArgument, NotFound, PenstockError
+from ..peers.errors import Closed, InvalidArgument, PenstockError
 from ..peers.units import duration_ms
+from . import calls
 from .batcher import BATCH_BYTES, BATCH_MAX
+from .closing import Closing
 from .cluster import ClusterInfo
 from .connection import Connection, Consistency, reader
 from .consumer import Consumer
 from .delivery import Delivery
-from .headers import TASK, Header
-from .infos import GroupInfo, Info, JobInfo, QueueInfo, Staleness, TopicInfo, info_from_body
+from .infos import GroupInfo, QueueInfo, Staleness, TopicInfo
 from .jobs import Job, JobOutcome, as_completed, drain, parse_id
 from .message import Message
 from .options import KEEP, Keep, pack_options
 from .producer import Producer
+from .submit import submit_many
 
-SUBMIT_BYTES = 4 * 2**20  # of arguments in one batch of `submit_many`
-SUBMIT_MAX = 5_000
-JOBS_MAX = 1_000  # in one answer
-
-log = logging.getLogger("penstock")
+T = TypeVar("T")
 
 
-def connect(
-    endpoint: str | Sequence[str] = "tcp://127.0.0.1:7470",
-    user: str | None = None,
-    password: str | None = None,
-    *,
-    retry_for: float | str = "25s",
-    read_only: bool = False,
-    name: str = "penstock-python",
-) -> Client:
-    """A client, connected. `endpoint`: one address of a node, or those of several ("tcp://host:port", "ipc:///path").
-
-    `retry_for` (seconds or text): how long each request looks for a daemon that can serve it, with rising pauses,
-    before it fails with Timeout, or NoQuorum where nodes answer but none is the primary. `read_only`: any node will do,
-    and answers reads from its own copy, which may be old (`Client.staleness`); everything else is refused. `name` tells
-    people at the daemon who you are. Raises Timeout if nobody answers, NoQuorum, Unauthenticated, InvalidArgument.
-    """
-    endpoints = [endpoint] if isinstance(endpoint, str) else list(endpoint)
-    if not endpoints or not all(isinstance(each, str) and "://" in each for each in endpoints):
-        raise InvalidArgument(f"endpoint is {endpoint!r}", 'give one such as "tcp://127.0.0.1:7470", or a list of them')
-    hello: dict[str, Any] = {"version": wire.VERSION, "client": name}
-    if user is not None:
-        hello["user"], hello["password"] = user, password
-    if read_only:
-        hello["read_only"] = True
-    connection = Connection(endpoints, hello, duration_ms(retry_for, "retry_for"))
-    try:
-        connection.call("ping", {})
-    except BaseException:
-        connection.close()
-        raise
-    return Client(connection)
-
-
-class Client:
+class Client(Closing):
     """A connection to a cluster, over which its producers and consumers travel. Thread-safe.
 
     It finds the daemon again when the connection is lost and asks again what was not answered; nothing is done twice.
@@ -97,7 +59,7 @@ class Client:
         which leaves an existing queue as it is), InvalidArgument.
         """
         options = pack_options(max_messages, max_bytes, max_failures, retry_delay, result_ttl)
-        info = self._create(name, "queue", options, exist_ok)
+        info = self._run(calls.create(name, "queue", options, exist_ok))
         assert isinstance(info, QueueInfo), info
         return info
 
@@ -114,7 +76,7 @@ class Client:
     ) -> TopicInfo:
         """Make a topic. `retention`: messages older than this go; None keeps them. As `create_queue`."""
         options = pack_options(max_messages, max_bytes, max_failures, retry_delay, retention=retention)
-        info = self._create(name, "topic", options, exist_ok)
+        info = self._run(calls.create(name, "topic", options, exist_ok))
         assert isinstance(info, TopicInfo), info
         return info
 
@@ -131,35 +93,35 @@ class Client:
     ) -> QueueInfo | TopicInfo:
         """Change options of a queue or topic; what is not given stays. Raises NotFound, InvalidArgument."""
         options = pack_options(max_messages, max_bytes, max_failures, retry_delay, result_ttl, retention)
-        return info_from_body(self._command("configure", name=name, options=options))
+        return self._run(calls.change("configure", name, options=options))
 
     def list_queues(self, *, consistency: Consistency = "primary") -> list[QueueInfo]:
         """All queues, by name. `consistency`: "local" has the nearest node answer, primary or not; see `staleness`."""
-        return [info for info in self._list("queue", consistency) if isinstance(info, QueueInfo)]
+        return [info for info in self._run(calls.listing("queue"), consistency) if isinstance(info, QueueInfo)]
 
     def list_topics(self, *, consistency: Consistency = "primary") -> list[TopicInfo]:
         """All topics, by name. `consistency` as in `list_queues`."""
-        return [info for info in self._list("topic", consistency) if isinstance(info, TopicInfo)]
+        return [info for info in self._run(calls.listing("topic"), consistency) if isinstance(info, TopicInfo)]
 
     def describe(self, name: str, *, consistency: Consistency = "primary") -> QueueInfo | TopicInfo:
         """What there is to know about a queue or topic. `consistency` as in `list_queues`. Raises NotFound."""
-        return info_from_body(reader(self._connection, consistency).call("describe", {"name": name}).body)
+        return self._run(calls.describe(name), consistency)
 
     def delete(self, name: str) -> None:
         """Remove a queue or topic with all its messages. Raises NotFound."""
-        self._command("delete", name=name)
+        self._run(calls.command("delete", name=name))
 
     def purge(self, name: str) -> int:
         """Remove the messages of a queue that are not leased. Returns how many."""
-        return int(self._command("purge", name=name)["purged"])
+        return self._run(calls.purge(name))
 
     def pause(self, name: str) -> QueueInfo | TopicInfo:
         """Have it take messages and give none."""
-        return info_from_body(self._command("pause", name=name))
+        return self._run(calls.change("pause", name))
 
     def resume(self, name: str) -> QueueInfo | TopicInfo:
         """Have it give messages again."""
-        return info_from_body(self._command("resume", name=name))
+        return self._run(calls.change("resume", name))
 
     def peek(
         self, name: str, limit: int = 10, group: str = "", *, consistency: Consistency = "primary"
@@ -178,15 +140,7 @@ class Client:
 
         Raises AlreadyExists (not with `exist_ok`), NotFound.
         """
-        try:
-            return GroupInfo.from_body(self._command("group_create", topic=topic, group=group, start=start))
-        except AlreadyExists:
-            if not exist_ok:
-                raise
-        for info in self.list_groups(topic):
-            if info.name == group:
-                return info
-        raise NotFound(f"group {group!r} of {topic!r} was deleted meanwhile")
+        return self._run(calls.create_group(topic, group, start, exist_ok))
 
     def list_groups(self, topic: str) -> list[GroupInfo]:
         """The groups of a topic. Raises NotFound."""
@@ -194,12 +148,12 @@ class Client:
 
     def delete_group(self, topic: str, group: str) -> None:
         """Remove a group of a topic with its position. Raises NotFound."""
-        self._command("group_delete", topic=topic, group=group)
+        self._run(calls.command("group_delete", topic=topic, group=group))
 
     def status(self) -> dict[str, Any]:
         """The state of the daemon: node, role, endpoints, uptime, storage, counters; docs/protocol.md lists the
         keys."""
-        return self._connection.call("status", {}).body
+        return self._run(calls.ask("status"))
 
     @property
     def staleness(self) -> Staleness | None:
@@ -210,7 +164,7 @@ class Client:
 
     def cluster(self) -> ClusterInfo:
         """The cluster as the present node sees it: the primary, or with `read_only` whichever was reached."""
-        return ClusterInfo.from_body(self._connection.call("cluster", {}).body)
+        return self._run(calls.cluster())
 
     def cluster_add(self, node: int, *, client: str, listen: str, publish: str) -> None:
         """Have a node join: first as a learner, then, as soon as it has caught up, with a vote.
@@ -218,15 +172,15 @@ class Client:
         `client`: its endpoint for clients; `listen`, `publish`: those for the other nodes. Raises AlreadyExists,
         NoQuorum, InvalidArgument.
         """
-        self._command("cluster_add", node=node, client=client, listen=listen, publish=publish)
+        self._run(calls.command("cluster_add", node=node, client=client, listen=listen, publish=publish))
 
     def cluster_remove(self, node: int) -> None:
         """Have a node leave for good: its id is never used again. Raises NotFound, NoQuorum."""
-        self._command("cluster_remove", node=node)
+        self._run(calls.command("cluster_remove", node=node))
 
     def cluster_transfer(self, to: int) -> None:
         """Make the node `to` the primary. Raises NotFound, and NoQuorum if it is not up to date."""
-        self._connection.call("cluster_transfer", {"to": to})
+        self._run(calls.ask("cluster_transfer", to=to))
 
     def crash_node(self) -> None:
         """For drills: have the present node's process end at once, as a power cut would. Raises PermissionDenied."""
@@ -287,24 +241,7 @@ class Client:
 
         Returns the jobs in the order of their arguments, durable. Raises as `submit`; then some batches may be durable.
         """
-        producer = self._submitter(queue)
-        packed = [values.pack(args) for args in many_args]
-        header = None if task is None else {TASK: task}
-        receipts = []
-        for batch in _batches(packed, min(SUBMIT_MAX, self._connection.session.max_batch)):
-            headers: list[Header] | None = None if header is None else [header] * len(batch)
-            receipts.append((producer.send_packed(batch, headers), len(batch)))
-        jobs: list[Job] = []
-        refusal: PenstockError | None = None
-        for receipt, count in receipts:
-            try:
-                first = receipt.wait()
-                jobs += [Job(self._connection, queue, first + i, receipt.log_index) for i in range(count)]
-            except PenstockError as fault:
-                refusal = refusal or fault
-        if refusal is not None:
-            raise refusal
-        return jobs
+        return submit_many(self._connection, self._submitter(queue), many_args, task)
 
     def job(self, job_id: str) -> Job:
         """The job of this id ("forecast/42"); nothing is asked yet. Raises InvalidArgument."""
@@ -321,19 +258,12 @@ class Client:
     ) -> list[Job]:
         """Jobs of a queue in order, each with its `info`. `status`: only those; `after`: only those behind this
         offset. `consistency` as in `list_queues`."""
-        found: list[Job] = []
-        more = True
-        while more and len(found) < limit:
-            args: dict[str, Any] = {"queue": queue, "limit": min(JOBS_MAX, limit - len(found))}
-            args |= {} if status is None else {"status": status}
-            args |= {} if after is None else {"after": after}
-            body = reader(self._connection, consistency).call("jobs", args).body
-            for each in body["jobs"]:
-                job = Job(self._connection, queue, each["offset"])
-                job.info = JobInfo.from_body(each)
-                found.append(job)
-            more, after = bool(body["more"]), int(body["next"])
-        return found
+        jobs: list[Job] = []
+        for info in self._run(calls.list_jobs(queue, status, limit, after), consistency):
+            job = Job(self._connection, queue, info.offset)
+            job.info = info
+            jobs.append(job)
+        return jobs
 
     def as_completed(self, jobs: Iterable[Job], timeout: float | str | None = None) -> Iterator[Job]:
         """The jobs, each as soon as it has ended; their `result` then answers at once. `timeout` in seconds or as text.
@@ -369,44 +299,18 @@ class Client:
         if first is not None:
             raise first
 
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except PenstockError as fault:
-            if error is None:
-                raise
-            # The error under way is the better story; this one must not hide it.
-            log.warning("closing the client: %s", fault)
+    def _name(self) -> str:
+        return "the client"
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
-    def _command(self, op: str, **args: Any) -> dict[str, Any]:
-        return self._connection.call(op, args, counted=True).body
-
-    def _create(self, name: str, kind: str, options: Mapping[str, Any], exist_ok: bool) -> QueueInfo | TopicInfo:
-        try:
-            return info_from_body(self._command("create", name=name, kind=kind, options=options))
-        except AlreadyExists:
-            if not exist_ok:
-                raise
-        info = self.describe(name)
-        if info.kind != kind:
-            raise AlreadyExists(f"{name!r} is a {info.kind}", "take another name")
-        return info
+    def _run(self, steps: calls.Steps[T], consistency: Consistency = "primary") -> T:
+        return calls.run(reader(self._connection, consistency), steps)
 
     def _writes(self, what: str) -> None:
         self._connection.check()
         if self._connection.session.read_only:
             raise InvalidArgument(f"this client only reads, {what} needs more", "connect without read_only")
-
-    def _list(self, kind: str, consistency: Consistency) -> list[Info]:
-        body = reader(self._connection, consistency).call("list", {"kind": kind}).body
-        return [info_from_body(item) for item in body["items"]]
 
     def _join(self, member: Producer | Consumer) -> None:
         with self._lock:
@@ -419,15 +323,3 @@ class Client:
             # Two threads may make one each: the second one is kept, and both are closed with the client.
             producer = self._submitters[queue] = self.producer(queue)
         return producer
-
-
-def _batches(packed: list[bytes], count_max: int) -> Iterator[list[bytes]]:
-    """Slices of at most `count_max` and, unless one alone is larger, SUBMIT_BYTES."""
-    first = size = 0
-    for index, data in enumerate(packed):
-        if index > first and (index - first >= count_max or size + len(data) > SUBMIT_BYTES):
-            yield packed[first:index]
-            first, size = index, 0
-        size += len(data)
-    if packed:
-        yield packed[first:]

@@ -136,10 +136,13 @@ class Connection:
         wait_ms: int = 0,
         single: bool = False,
     ) -> Request:
+        """As `do`, of a request made of these."""
+        return self.do(Request(op, args, payload, counted=counted, wait_ms=wait_ms, single=single))
+
+    def do(self, request: Request) -> Request:
         """Ask and wait. Returns the answered request; raises its error. Not with the lock held."""
         self.check()
-        deadline_ms = self.now_ms() + wait_ms + self.retry_for_ms + CALL_SLACK_MS
-        request = Request(op, args, payload, counted=counted, wait_ms=wait_ms, deadline_ms=deadline_ms, single=single)
+        request.deadline_ms = self.now_ms() + request.wait_ms + self.retry_for_ms + CALL_SLACK_MS
         with self.lock:
             self.ask(request)
             self.wait(lambda: request.done, None)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 from ..peers import values
-from ..peers.errors import Closed, InvalidArgument, PenstockError, TooLarge
+from ..peers.errors import Closed, InvalidArgument, TooLarge
 from ..peers.units import duration_ms
 from .acks import Settlement
+from .closing import Closing
 from .connection import Connection
 from .delivery import Delivery, runs_of
 from .failures import pack_error
@@ -19,10 +18,8 @@ from .message import Message
 from .receipt import AckReceipt, wait_or_raise
 from .settler import Settler
 
-log = logging.getLogger("penstock")
 
-
-class Consumer:
+class Consumer(Closing):
     """Receives messages of one queue, or of one group of a topic. Thread-safe: several threads may share the work.
 
     Made by `Client.consumer`; use it in a `with`, or close it. Up to `prefetch` messages are leased ahead. With
@@ -225,19 +222,8 @@ class Consumer:
         """Has it been closed?"""
         return self._closed
 
-    def __enter__(self) -> Consumer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except PenstockError as fault:
-            if error is None:
-                raise
-            # The error under way is the better story; this one must not hide it.
-            log.warning("closing the consumer of %r: %s", self.queue, fault)
+    def _name(self) -> str:
+        return f"the consumer of {self.queue!r}"
 
     # -- for receipts and deliveries -------------------------------------------------------------------------------
 

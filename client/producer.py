@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 from ..peers import wire
 from ..peers.errors import Closed, InvalidArgument, PenstockError, TooLarge
 from ..peers.units import duration_ms, size_bytes
 from .batcher import BATCH_BYTES, BATCH_MAX, MESSAGE_OVERHEAD, Batch, Batcher
+from .closing import Closing
 from .connection import Connection
 from .headers import many_headers, one_header
 from .infos import has_room
@@ -21,10 +20,8 @@ from .requests import Request
 NEVER_MS = 2**62
 REFUSED_MAX = 100  # batches
 
-log = logging.getLogger("penstock")
 
-
-class Producer:
+class Producer(Closing):
     """Sends messages to one queue or topic. Thread-safe. Made by `Client.producer`; use it in a `with`, or close it.
 
     Messages leave in batches that form by themselves: at once when nothing is under way, together while something is.
@@ -162,19 +159,8 @@ class Producer:
         """Has it been closed?"""
         return self._dead is not None
 
-    def __enter__(self) -> Producer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except PenstockError as fault:
-            if error is None:
-                raise
-            # The error under way is the better story; this one must not hide it.
-            log.warning("closing the producer of %r: %s", self.queue, fault)
+    def _name(self) -> str:
+        return f"the producer of {self.queue!r}"
 
     def wait_for(self, batch: Batch, timeout_s: float | None) -> None:
         """Have this batch leave now and wait for its answer. For receipts."""

@@ -1,0 +1,126 @@
+"""What the methods of a client ask, step by step, whoever waits for the answers.
+
+Each call is a generator that yields requests and is resumed when they are answered; a refused one is raised inside it.
+So the same steps serve a client that waits in its thread (`run`) and one that awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from ..peers.errors import AlreadyExists, NotFound, PenstockError
+from .cluster import ClusterInfo
+from .connection import Connection
+from .infos import GroupInfo, Info, JobInfo, QueueInfo, TopicInfo, info_from_body
+from .requests import Request
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[Request, Request, T]
+
+JOBS_MAX = 1_000  # in one answer
+
+
+def run(connection: Connection, steps: Steps[T]) -> T:
+    """Take the steps in this thread. Raises what they raise. Not with the lock held."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                connection.do(request)
+            except PenstockError as fault:
+                request = steps.throw(fault)
+            else:
+                request = steps.send(request)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+# -- queues and topics -------------------------------------------------------------------------------------------------
+
+
+def create(name: str, kind: str, options: Mapping[str, Any], exist_ok: bool) -> Steps[QueueInfo | TopicInfo]:
+    try:
+        answer = yield _command("create", name=name, kind=kind, options=options)
+    except AlreadyExists:
+        if not exist_ok:
+            raise
+    else:
+        return info_from_body(answer.body)
+    info = yield from describe(name)
+    if info.kind != kind:
+        raise AlreadyExists(f"{name!r} is a {info.kind}", "take another name")
+    return info
+
+
+def change(op: str, name: str, **args: Any) -> Steps[QueueInfo | TopicInfo]:
+    """A command that is answered with the queue or topic as it is now: configure, pause, resume."""
+    answer = yield _command(op, name=name, **args)
+    return info_from_body(answer.body)
+
+
+def listing(kind: str) -> Steps[list[Info]]:
+    answer = yield Request("list", {"kind": kind})
+    return [info_from_body(item) for item in answer.body["items"]]
+
+
+def describe(name: str) -> Steps[QueueInfo | TopicInfo]:
+    answer = yield Request("describe", {"name": name})
+    return info_from_body(answer.body)
+
+
+def purge(name: str) -> Steps[int]:
+    answer = yield _command("purge", name=name)
+    return int(answer.body["purged"])
+
+
+def create_group(topic: str, group: str, start: str, exist_ok: bool) -> Steps[GroupInfo]:
+    try:
+        answer = yield _command("group_create", topic=topic, group=group, start=start)
+    except AlreadyExists:
+        if not exist_ok:
+            raise
+    else:
+        return GroupInfo.from_body(answer.body)
+    for info in (yield from describe(topic)).groups:
+        if info.name == group:
+            return info
+    raise NotFound(f"group {group!r} of {topic!r} was deleted meanwhile")
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+def list_jobs(queue: str, status: str | None, limit: int, after: int | None) -> Steps[list[JobInfo]]:
+    found: list[JobInfo] = []
+    more = True
+    while more and len(found) < limit:
+        args: dict[str, Any] = {"queue": queue, "limit": min(JOBS_MAX, limit - len(found))}
+        args |= {} if status is None else {"status": status}
+        args |= {} if after is None else {"after": after}
+        body = (yield Request("jobs", args)).body
+        found += map(JobInfo.from_body, body["jobs"])
+        more, after = bool(body["more"]), int(body["next"])
+    return found
+
+
+# -- the node and the cluster ------------------------------------------------------------------------------------------
+
+
+def ask(op: str, **args: Any) -> Steps[dict[str, Any]]:
+    """A question whose answer needs no reading."""
+    return (yield Request(op, args)).body
+
+
+def command(op: str, **args: Any) -> Steps[None]:
+    """A change whose answer says nothing more."""
+    yield _command(op, **args)
+
+
+def cluster() -> Steps[ClusterInfo]:
+    return ClusterInfo.from_body((yield Request("cluster", {})).body)
+
+
+def _command(op: str, **args: Any) -> Request:
+    return Request(op, args, counted=True)

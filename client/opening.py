@@ -1,0 +1,45 @@
+"""How a client comes to be: its arguments are checked, and one node has answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..peers import wire
+from ..peers.errors import InvalidArgument
+from ..peers.units import duration_ms
+from .client import Client
+from .connection import Connection
+
+
+def connect(
+    endpoint: str | Sequence[str] = "tcp://127.0.0.1:7470",
+    user: str | None = None,
+    password: str | None = None,
+    *,
+    retry_for: float | str = "25s",
+    read_only: bool = False,
+    name: str = "penstock-python",
+) -> Client:
+    """A client, connected. `endpoint`: one address of a node, or those of several ("tcp://host:port", "ipc:///path").
+
+    `retry_for` (seconds or text): how long each request looks for a daemon that can serve it, with rising pauses,
+    before it fails with Timeout, or NoQuorum where nodes answer but none is the primary. `read_only`: any node will do,
+    and answers reads from its own copy, which may be old (`Client.staleness`); everything else is refused. `name` tells
+    people at the daemon who you are. Raises Timeout if nobody answers, NoQuorum, Unauthenticated, InvalidArgument.
+    """
+    endpoints = [endpoint] if isinstance(endpoint, str) else list(endpoint)
+    if not endpoints or not all(isinstance(each, str) and "://" in each for each in endpoints):
+        raise InvalidArgument(f"endpoint is {endpoint!r}", 'give one such as "tcp://127.0.0.1:7470", or a list of them')
+    hello: dict[str, Any] = {"version": wire.VERSION, "client": name}
+    if user is not None:
+        hello["user"], hello["password"] = user, password
+    if read_only:
+        hello["read_only"] = True
+    connection = Connection(endpoints, hello, duration_ms(retry_for, "retry_for"))
+    try:
+        connection.call("ping", {})
+    except BaseException:
+        connection.close()
+        raise
+    return Client(connection)

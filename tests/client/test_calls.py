@@ -1,0 +1,75 @@
+"""What the methods of a client ask, answered by hand."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import pytest
+
+from penstock.client import calls
+from penstock.client.requests import Request
+from penstock.peers.errors import AlreadyExists, NotFound
+
+GROUP = {"name": "billing", "ready": 3, "delayed": 0, "leased": 0, "done": 0, "dead": 0, "floor": 0}
+QUEUE = {
+    "name": "jobs", "kind": "queue", "options": {}, "paused": False, "created_ms": 0, "ready": 0, "delayed": 0,
+    "leased": 0, "done": 0, "dead": 0, "bytes": 0, "oldest_ms": None, "next": 0, "first": 0, "groups": [],
+}  # fmt: skip
+TOPIC = {**QUEUE, "name": "events", "kind": "topic", "groups": [GROUP]}
+
+T = TypeVar("T")
+
+
+def play(steps: calls.Steps[T], *answers: dict[str, object] | Exception) -> tuple[T, list[Request]]:
+    """Take the steps with these answers: what came of it, and what was asked."""
+    asked: list[Request] = []
+    try:
+        asked.append(next(steps))
+        for answer in answers:
+            if isinstance(answer, Exception):
+                asked.append(steps.throw(answer))
+            else:
+                asked[-1].body = answer
+                asked.append(steps.send(asked[-1]))
+    except StopIteration as end:
+        return end.value, asked
+    raise AssertionError(f"{asked[-1].op!r} has no answer")
+
+
+def test_what_exists_is_described_where_that_is_fine() -> None:
+    info, asked = play(calls.create("jobs", "queue", {}, exist_ok=True), AlreadyExists("jobs"), QUEUE)
+    assert (info.name, [each.op for each in asked]) == ("jobs", ["create", "describe"])
+
+
+def test_what_exists_is_an_error_otherwise() -> None:
+    with pytest.raises(AlreadyExists):
+        play(calls.create("jobs", "queue", {}, exist_ok=False), AlreadyExists("jobs"))
+
+
+def test_a_queue_is_no_topic_even_where_existing_is_fine() -> None:
+    with pytest.raises(AlreadyExists, match="'jobs' is a queue"):
+        play(calls.create("jobs", "topic", {}, exist_ok=True), AlreadyExists("jobs"), QUEUE)
+
+
+def test_a_group_that_exists_is_found_among_those_of_its_topic() -> None:
+    info, _ = play(calls.create_group("events", "billing", "latest", exist_ok=True), AlreadyExists("billing"), TOPIC)
+    assert info.ready == 3
+
+
+def test_a_group_that_was_there_and_is_gone_is_told() -> None:
+    with pytest.raises(NotFound, match="deleted meanwhile"):
+        play(calls.create_group("events", "other", "latest", exist_ok=True), AlreadyExists("other"), TOPIC)
+
+
+def test_changes_are_counted_and_questions_are_not() -> None:
+    _, changes = play(calls.purge("jobs"), {"purged": 2})
+    _, questions = play(calls.describe("jobs"), QUEUE)
+    assert (changes[0].counted, questions[0].counted) == (True, False)
+
+
+def test_jobs_are_asked_for_until_there_are_no_more_or_enough() -> None:
+    job = {"status": "done", "attempt": 1, "failures": 0}
+    pages = [{"jobs": [{**job, "offset": n}], "more": True, "next": n} for n in range(3)]
+    found, asked = play(calls.list_jobs("jobs", None, 3, None), *pages)
+    assert [each.offset for each in found] == [0, 1, 2]
+    assert [(each.args.get("after"), each.args["limit"]) for each in asked] == [(None, 3), (0, 2), (1, 1)]
