@@ -4,7 +4,7 @@
 """
 
 from penstock.client.client import Client
-from penstock.client.cluster import ClusterInfo, MemberInfo
+from penstock.client.cluster import ClusterInfo, MemberInfo, SnapshotInfo
 from penstock.client.consumer import Consumer
 from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
 from penstock.client.jobs import Job, JobOutcome
@@ -64,6 +64,7 @@ __all__ = [
     "QueueInfo",
     "Receipt",
     "SessionExpired",
+    "SnapshotInfo",
     "Staleness",
     "StorageFull",
     "Timeout",

@@ -14,15 +14,17 @@ from . import requests as ask
 from .desk import Desk, Frames
 from .greeting import Greeter
 from .sessions import Answer, Session
+from .trim import Asked, Trim
 from .waiting import Waiting
 
 OPS = sorted(
     [
         *ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "ping", "bye", "status", "cluster",
-        "cluster_add", "cluster_remove", "cluster_transfer", "crash",
+        "cluster_add", "cluster_remove", "cluster_transfer", "crash", "snapshot",
     ]
 )  # fmt: skip
 READERS_MAX = 10_000
+OF_THIS_NODE = ("ping", "status", "cluster", "crash", "snapshot")  # every node answers these itself
 Make = Callable[[ask.Args, bytes | None, ask.Bounds], ask.Proposal]
 
 
@@ -45,6 +47,7 @@ class Clients:
         self.heard_primary_ms = now_ms
         self.successor = 0  # to whom the office goes with the next turn: somebody asked for it
         self.crash = False  # somebody asked for this drill
+        self.trim = Trim()
         self._readers: dict[bytes, None] = {}  # connections without a session, that only read, and only here
         self._makes: dict[str, Make] = {
             **ask.COUNTED,
@@ -124,7 +127,7 @@ class Clients:
             desk.reply(route, sequence, found.body, found.payload)
         elif op in reads.WAITING_READS:
             self.waiting.read(route, session, sequence, op, args)
-        elif op in ("ping", "status", "cluster", "crash"):
+        elif op in OF_THIS_NODE:
             self._tell(route, sequence, op, {})
         elif op == "cluster_transfer":
             self.successor = cluster.check_transfer(self.raft, args)
@@ -178,13 +181,17 @@ class Clients:
         elif op in reads.READS:
             found = reads.READS[op](desk.state, request.args, desk.now_ms, desk.payload)
             desk.reply(route, sequence, {**found.body, **fresh}, found.payload)
-        elif op in ("ping", "status", "cluster", "crash"):
+        elif op in OF_THIS_NODE:
             self._tell(route, sequence, op, fresh)
         else:
             raise ProtocolError(f"{shown(op)} on a connection that is read_only", "say hello without read_only")
 
     def _tell(self, route: bytes, sequence: int, op: str, more: dict[str, Any]) -> None:
         desk = self.desk
+        if op == "snapshot":  # answered when it is on disk
+            used_bytes = desk.disk.usage()["used_bytes"]
+            self.trim.ask(Asked(route, sequence, desk.now_ms, used_bytes, self.raft.tail.floor))
+            return
         if op == "ping":
             body: dict[str, Any] = {"now_ms": desk.now_ms}
         elif op == "status":
@@ -194,6 +201,15 @@ class Clients:
         else:
             body = cluster.cluster_info(self.raft, desk.state, self.connected, desk.now_ms)
         desk.reply(route, sequence, body | more)
+
+    def tell_trimmed(self) -> None:
+        """Whose snapshot is on disk learns what it came to."""
+        desk, floor = self.desk, self.raft.tail.floor
+        for asked in self.trim.take_done():
+            freed_bytes = max(0, asked.used_bytes - desk.disk.usage()["used_bytes"])
+            body = {"node": self.raft.node, "applied": self.trim.applied, "floor": floor}
+            body |= {"entries": floor - asked.floor, "freed_bytes": freed_bytes, "ms": desk.now_ms - asked.began_ms}
+            desk.reply(asked.route, asked.sequence, body)
 
     def _client_of(self, node: int) -> str | None:
         known = self.desk.state.addresses.get(node)

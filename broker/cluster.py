@@ -33,6 +33,7 @@ def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> 
                 "endpoint": state.addresses.get(node, ("", "", ""))[0] or None,
                 "match": match,
                 "lag": None if match is None else tail.last - match,
+                "lag_bytes": None if match is None else tail.bytes_after(match),
                 "heard_ms": heard_ms,
                 "connected": node == raft.node or node in connected,
             }

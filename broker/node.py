@@ -18,6 +18,7 @@ from .greeting import Greeter
 from .model import Model
 from .outbox import Message, Outbox
 from .pace import Pace
+from .trim import KEPT_ENTRIES
 from .upkeep import Upkeep
 from .waiting import Waiting
 
@@ -133,6 +134,7 @@ class Node:
         if drained or self.raft.is_primary:  # after a pause of ours, what waits in the sockets is no silence of others
             self.raft.tick(now_ms)
         self.desk.begin(now_ms + self._skew_ms)
+        self.clients.tell_trimmed()
         if self._office and (self._office != self.raft.term or not self.raft.is_primary):
             return self._step_down(now_ms, heard)
         if self.raft.is_primary:
@@ -200,6 +202,8 @@ class Node:
             return 0  # our own fsync was the last one to count: clients wait for the checkpoint
         if not self._office and tail.applied < tail.commit:
             return 0  # more than one turn may apply was committed
+        if self.clients.trim.is_ready or (self.clients.trim.is_wanted and not self._settling):
+            return 0
         if self._office:
             due_ms = min(due_ms, self.upkeep.next_due_ms() - self._skew_ms)
             deadline_ms = self.waiting.next_deadline_ms()
@@ -233,13 +237,15 @@ class Node:
         taken = None
         room_bytes = 0 if desk.full else desk.room_bytes
         most = limits.checkpoint_entries, limits.checkpoint_bytes
-        wanted = last or self.pace.is_due(now_ms, *most, room_bytes)
+        trim = self.clients.trim
+        wanted = last or trim.is_wanted or self.pace.is_due(now_ms, *most, room_bytes)
         settled = state.applied <= raft.tail.commit
         self._settling = bool(wanted and not settled and self._office)
         if wanted and settled and not deposed:
             # The very last thing of a turn: from here on the model reads from disk what this writes.
             taken = checkpoint.take(desk.model, self._consensus())
             self.pace.done(now_ms)
+            trim.made(state.applied, raft.tail.floor, min(self._trimmed_floor(), self.floor_max))
         messages = desk.messages
         if self._office:
             self.outbox.put(raft.tail.last, raft.round, messages)
@@ -247,17 +253,24 @@ class Node:
         writes = checkpoint.Writes(ready.truncate_from, ready.entries, ready.hard, taken)
         return Turn(ready.early, writes, ready.words, messages, ready.snapshots, self.clients.crash, deposed)
 
+    def _trimmed_floor(self) -> int:
+        """How short the log may be: who lags behind its floor is sent a snapshot."""
+        return self.desk.state.applied - (0 if self.raft.is_alone else KEPT_ENTRIES)
+
     def _consensus(self) -> checkpoint.Consensus:
         """What stays known of the log up to the new floor, which is about to go."""
         tail = self.raft.tail
-        floor = self.desk.state.applied if self.raft.is_alone else self.pace.floor(self.desk.state.applied)
+        applied = self.desk.state.applied
+        floor = applied if self.raft.is_alone else self.pace.floor(applied)
+        if self.clients.trim.is_wanted:
+            floor = max(floor, self._trimmed_floor())
         # Not all at once: every entry that goes is looked at, and the turn must end before the next heartbeat is due.
         floor = max(tail.floor, min(floor, self.floor_max, tail.floor + FLOOR_STEP))
         tail.raise_floor(floor)
         term = self.raft.tail.term_at(floor)
         assert term is not None, floor
         upto = [at for at in self.raft.history if at[0] <= floor]
-        above = [at for at in self.raft.history if floor < at[0] <= self.desk.state.applied]
+        above = [at for at in self.raft.history if floor < at[0] <= applied]
         return checkpoint.Consensus(floor, term, upto[-1:] + above)
 
     def _forget_effects(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from ..peers.errors import AlreadyExists, NotFound, PenstockError
-from .cluster import ClusterInfo
+from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection
 from .infos import GroupInfo, Info, JobInfo, QueueInfo, TopicInfo, info_from_body
 from .requests import Request
@@ -120,6 +120,10 @@ def command(op: str, **args: Any) -> Steps[None]:
 
 def cluster() -> Steps[ClusterInfo]:
     return ClusterInfo.from_body((yield Request("cluster", {})).body)
+
+
+def snapshot() -> Steps[SnapshotInfo]:
+    return SnapshotInfo.from_body((yield Request("snapshot", {})).body)
 
 
 def _command(op: str, **args: Any) -> Request:

@@ -11,8 +11,9 @@ from typing import Any
 class MemberInfo:
     """A node of the cluster, as the node that was asked sees it. `endpoint` is for clients.
 
-    `match`: up to which entry its log surely is that of the primary; `lag`: entries it is behind; `heard_ms`: how long
-    ago it was heard of. These three are None where the node that was asked is not the primary.
+    `match`: up to which entry its log surely is that of the primary; `lag` and `lag_bytes`: entries and bytes of the
+    log that it is behind; `heard_ms`: how long ago it was heard of. These are None where the node that was asked is not
+    the primary. Of what is no longer in the log `lag_bytes` knows nothing: who needs that is sent a snapshot.
     """
 
     node: int
@@ -20,8 +21,26 @@ class MemberInfo:
     endpoint: str | None
     match: int | None
     lag: int | None
+    lag_bytes: int | None
     heard_ms: int | None
     connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """What a node made of a `snapshot`: its checkpoint holds everything up to log entry `applied`, and its log begins
+    after entry `floor`; it is shorter by `entries`. `freed_bytes`: what its data takes less. `ms`: how long it took."""
+
+    node: int
+    applied: int
+    floor: int
+    entries: int
+    freed_bytes: int
+    ms: int
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> SnapshotInfo:
+        return cls(**{name: body[name] for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)

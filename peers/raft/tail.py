@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,6 +10,7 @@ from ..log import Entry
 from ..messages import SetMembers
 
 ENTRY_BYTES = 400  # of memory, beside the payload
+LOGGED_BYTES = 64  # of the log, beside the payload: about
 Source = Callable[[int, int, int], Sequence[Entry]]  # (first, last, bytes_max) -> durable entries of that stretch
 
 
@@ -34,6 +36,8 @@ class Tail:
         self.source = source
         self._starts = [floor]
         self._terms = [floor_term]
+        self._ends = array("Q")  # bytes of the log up to the end of each entry above the floor
+        self._floor_end = 0
         self._recent: dict[int, Entry] = {}
         self._recent_first = floor + 1
         self._recent_bytes = 0
@@ -71,6 +75,7 @@ class Tail:
             self._starts.append(entry.index)
             self._terms.append(entry.term)
         self.last = entry.index
+        self._ends.append((self._ends[-1] if self._ends else self._floor_end) + len(entry.payload) + LOGGED_BYTES)
         self._recent[entry.index] = entry
         self._recent_bytes += len(entry.payload) + ENTRY_BYTES
 
@@ -82,6 +87,7 @@ class Tail:
             entry = self._recent.pop(gone, None)
             if entry is not None:
                 self._recent_bytes -= len(entry.payload) + ENTRY_BYTES
+        del self._ends[index - self.floor - 1 :]
         self._recent_first = min(self._recent_first, index)
         self.fresh = [entry for entry in self.fresh if entry.index < index]
         if index <= self.stable:
@@ -113,6 +119,12 @@ class Tail:
             index += 1
         return found
 
+    def bytes_after(self, index: int) -> int:
+        """About how many bytes of the log are behind `index`; of what is gone, none."""
+        if index >= self.last or not self._ends:
+            return 0
+        return self._ends[-1] - (self._floor_end if index <= self.floor else self._ends[index - self.floor - 1])
+
     def recent(self, index: int) -> Entry | None:
         """The entry, if it is still in memory."""
         return self._recent.get(index)
@@ -142,6 +154,8 @@ class Tail:
             if entry is not None:
                 self._recent_bytes -= len(entry.payload) + ENTRY_BYTES
         self._recent_first = max(self._recent_first, index + 1)
+        self._floor_end = self._ends[index - self.floor - 1]
+        del self._ends[: index - self.floor]
         self.floor = index
 
     def restart(self, index: int, term: int) -> None:

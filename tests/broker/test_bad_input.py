@@ -39,7 +39,7 @@ def untouched(world: World) -> bytes:
 def test_the_catalogue_knows_every_op_and_has_many_cases() -> None:
     from penstock.broker.clients import OPS
 
-    assert set(OPS) == set(CATALOGUE) | {"ping", "status", "bye", "cluster", "crash"}
+    assert set(OPS) == set(CATALOGUE) | {"ping", "status", "bye", "cluster", "crash", "snapshot"}
     assert sum(len(wrong) for _, _, wrong in cases()) > 600
 
 

@@ -4,11 +4,15 @@ from random import Random
 from typing import Any
 
 import msgpack
+import pytest
 from kit.memory import MemoryDisk
 
+from penstock.broker.cluster import cluster_info
 from penstock.broker.desk import Limits
 from penstock.broker.model import Model
-from penstock.broker.node import Node, Turn
+from penstock.broker.node import FLOOR_STEP, Node, Turn
+from penstock.broker.outbox import Message
+from penstock.broker.trim import KEPT_ENTRIES
 from penstock.peers import wire
 from penstock.peers.log import Entry, HardState
 from penstock.peers.messages import Noop
@@ -25,6 +29,7 @@ class Replica:
     def __init__(self, **limits: int) -> None:
         self.disk = MemoryDisk()
         self.now_ms = 0
+        self.said: list[Message] = []
         tail = Tail(0, 0, self.disk.entries)
         raft = Raft(1, HardState(0, 0), tail, Members((1, 2, 3)), Timing(), Random(1), 0)
         about = {"node": 1, "cluster": "test", "primary": "ipc://c1", "started_ms": 0}
@@ -34,12 +39,13 @@ class Replica:
     def turn(self, *words: Any, **more: Any) -> Turn:
         turn = self.node.turn(self.now_ms, more.pop("heard", ()), (), words, **more)
         self.disk.commit(turn.writes)
+        self.said += turn.messages
         return turn
 
     def told(self, **more: Any) -> wire.Reply:
         """What a client is told that wants to say hello."""
-        hello = [b"PS1", msgpack.packb(["hello", 0, {"version": 1, "client": "test"}])]
-        ((_, frames),) = self.turn(heard=[(b"client", hello)], **more).messages
+        hello = (b"client", _frames("hello", 0, {"version": 1, "client": "test"}))
+        ((_, frames),) = self.turn(heard=[hello], **more).messages
         return wire.parse_reply(frames)
 
     def elect(self) -> None:
@@ -51,6 +57,20 @@ class Replica:
         assert self.node.raft.is_primary
         self.node.durable()
         self.turn(Appended(1, 2, 1, 1), Appended(1, 3, 1, 1))
+
+    def ask(self, op: str, sequence: int = -1) -> wire.Reply:
+        """A client that only reads asks this; the answer, that comes in a later turn."""
+        self.turn(heard=[(b"reader", _frames("hello", 0, {"version": 1, "client": "test", "read_only": True}))])
+        self.turn(heard=[(b"reader", _frames(op, sequence, {}))])
+        while self.node.wait_ms(self.now_ms) == 0:
+            if messages := self.turn().messages:
+                ((_, frames),) = messages
+                return wire.parse_reply(frames)
+        raise AssertionError("it has no answer")
+
+
+def _frames(op: str, sequence: int, args: dict[str, Any]) -> list[bytes]:
+    return [b"PS1", msgpack.packb([op, sequence, args])]
 
 
 def heartbeat(sender: int = 2) -> Append:
@@ -110,3 +130,54 @@ def test_a_primary_that_only_loses_connections_for_a_moment_goes_on() -> None:
     replica.now_ms += Timing().heartbeat_ms
     replica.turn()
     assert replica.node.raft.is_primary
+
+
+@pytest.mark.parametrize("count", [10, KEPT_ENTRIES + 10, KEPT_ENTRIES + FLOOR_STEP + 10])
+def test_a_snapshot_of_a_replica_is_a_checkpoint_of_all_it_has_and_cuts_its_log(count: int) -> None:
+    replica = Replica()
+    entries = [Entry(index, 1, 0, 0, 0, Noop(), b"x" * 10) for index in range(1, count + 1)]
+    replica.turn(Append(1, 2, 0, 0, tuple(entries), count, 1, count, False))
+    while replica.node.wait_ms(replica.now_ms) == 0:
+        replica.turn()
+    used_bytes = replica.disk.usage()["used_bytes"]
+    told = replica.ask("snapshot")
+    floor = max(0, count - KEPT_ENTRIES)
+    assert (told.status, told.sequence) == ("ok", -1)
+    freed_bytes = used_bytes - replica.disk.usage()["used_bytes"]
+    wanted = {"node": 1, "applied": count, "floor": floor, "entries": floor, "freed_bytes": freed_bytes, "ms": 0}
+    assert told.body == wanted
+    assert (freed_bytes > 0) == (floor > 0)
+    assert sorted(replica.disk.log) == list(range(floor + 1, count + 1))
+    assert replica.ask("snapshot").body == wanted | {"entries": 0, "freed_bytes": 0}
+
+
+def test_a_snapshot_of_a_primary_waits_until_all_it_has_is_committed() -> None:
+    replica = Replica()
+    replica.elect()
+    node = replica.node
+    node.desk.propose(0, 0, Noop())
+    replica.turn(heard=[(b"reader", _frames("hello", 0, {"version": 1, "client": "test", "read_only": True}))])
+    replica.turn(heard=[(b"reader", _frames("snapshot", -1, {}))])
+    node.durable()
+    assert node.wait_ms(replica.now_ms) > 0
+    replica.turn(Appended(1, 3, node.raft.tail.last, node.raft.round))
+    assert node.wait_ms(replica.now_ms) == 0
+    replica.turn()
+    replica.turn(Appended(1, 3, node.raft.tail.last, node.raft.round))
+    told = [wire.parse_reply(frames) for _, frames in replica.said if wire.parse_reply(frames).sequence == -1]
+    assert [reply.body["applied"] for reply in told] == [node.raft.tail.last]
+
+
+def test_how_far_a_member_is_behind_is_told_in_entries_and_in_bytes() -> None:
+    replica = Replica()
+    replica.elect()
+    node = replica.node
+    for _ in range(3):
+        node.desk.propose(0, 0, Noop(), b"x" * 1000)
+    replica.turn()
+    replica.turn(Appended(1, 2, 3, node.raft.round))
+    members = cluster_info(node.raft, node.desk.state, set(), 0)["members"]
+    assert [member["lag"] for member in members] == [0, 1, 3]
+    assert members[0]["lag_bytes"] == 0
+    assert 1000 < members[1]["lag_bytes"] < 1200
+    assert 3000 < members[2]["lag_bytes"] < 3600

@@ -59,7 +59,7 @@ def test_status_shows_every_member_with_its_role(shell: Shell) -> None:
 def test_status_in_a_pipe_is_one_line_for_each_node(shell: Shell) -> None:
     lines = [line.split("\t") for line in shell.ok("cluster", "status").splitlines()]
     assert [line[0] for line in lines] == ["1", "2", "3"]
-    assert {len(line) for line in lines} == {7}
+    assert {len(line) for line in lines} == {8}
 
 
 def test_a_daemon_alone_is_a_cluster_of_one(daemon: Any) -> None:
@@ -69,7 +69,33 @@ def test_a_daemon_alone_is_a_cluster_of_one(daemon: Any) -> None:
 
 def test_node_list_asks_every_node_itself(cluster: PrivateCluster, shell: Shell) -> None:
     rows = shell.json("node", "list")
-    assert {row["node"]: row["pid"] for row in rows} == {node: it.pid for node, it in cluster.nodes.items()}
+    assert [(row["node"], row["pid"]) for row in rows] == [(node, it.pid) for node, it in sorted(cluster.nodes.items())]
+    assert sorted(row["role"] for row in rows) == ["primary", "replica", "replica"]
+    assert {row["term"] for row in rows} == {status(shell)["term"]}
+    for row in rows:
+        assert all(type(row[column]) is int for column in ("applied", "lag", "lag_bytes", "heard_ms")), row
+
+
+def test_a_snapshot_is_made_on_every_node_or_on_one(cluster: PrivateCluster, shell: Shell) -> None:
+    shell.ok("queue", "create", "snapshots")
+    rows = shell.json("cluster", "snapshot")
+    assert [row["node"] for row in rows] == sorted(cluster.nodes)
+    for row in rows:
+        assert row["applied"] > row["floor"] >= 0
+        assert row["entries"] >= 0
+        assert row["freed_bytes"] >= 0
+    lines = shell.ok("cluster", "snapshot", "--node", "2").splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["2"]
+
+
+def test_a_snapshot_of_nodes_of_which_one_is_down_says_so_and_is_made_on_the_others(
+    own_cluster: PrivateCluster,
+) -> None:
+    own_cluster.nodes[3].kill()
+    done = shell_of(own_cluster)("cluster", "snapshot", "--json")
+    assert done.returncode == 5
+    assert [json.loads(line)["node"] for line in done.stdout.splitlines()] == [1, 2]
+    assert "node 3 made none" in done.stderr
 
 
 def test_transfer_makes_another_node_the_primary(cluster: PrivateCluster, shell: Shell) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from penstock.peers.log import Entry
 from penstock.peers.messages import Noop, SetMembers
-from penstock.peers.raft.tail import Tail, Violation
+from penstock.peers.raft.tail import LOGGED_BYTES, Tail, Violation
 
 
 def entry(index: int, term: int, payload: bytes = b"") -> Entry:
@@ -116,3 +116,20 @@ def test_a_recalled_change_of_members_is_remembered() -> None:
     tail.recall([entry(1, 1), change])
     assert tail.changes == [change]
     assert tail.stable == 2
+
+
+def test_the_bytes_behind_an_index_follow_appends_truncations_and_the_floor() -> None:
+    tail = Tail(0, 0, lambda first, last, bytes_max: [])
+    assert tail.bytes_after(0) == 0
+    tail.append(entry(index, 1, b"x" * 100 * index) for index in range(1, 6))
+    each = [LOGGED_BYTES + 100 * index for index in range(1, 6)]
+    assert [tail.bytes_after(index) for index in range(7)] == [*(sum(each[at:]) for at in range(6)), 0]
+    tail.truncate(4)
+    assert tail.bytes_after(1) == sum(each[1:3])
+    tail.append([entry(4, 2, b"")])
+    tail.commit = tail.applied = 2
+    tail.raise_floor(2)
+    assert tail.bytes_after(2) == tail.bytes_after(0) == each[2] + LOGGED_BYTES
+    assert tail.bytes_after(3) == LOGGED_BYTES
+    tail.restart(9, 3)
+    assert tail.bytes_after(3) == 0
