@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 JOBS   ?= 2
 
-.PHONY: demo test check types lint floors bench sim mutants properties soak clean
+.PHONY: demo test check types lint floors bench ratio sim mutants properties soak clean
 
 demo: $(READY)
 	@$(BIN)/penstock demo forecast
@@ -31,6 +31,15 @@ floors: $(READY)
 
 bench: $(READY)
 	@$(BIN)/penstock bench
+
+# Are the files as they are as fast as another revision? make ratio AGAINST=main~5 [CASES=publish,latency] [ROUNDS=6].
+# Fails if a ratio is below FLOOR. OF=REVISION looks at that one instead; JSON=1 prints objects.
+ROUNDS ?= 6
+FLOOR  ?= 0.95
+ratio: $(READY)
+	@test -n "$(AGAINST)" || { echo "make: say which revision to compare with: make ratio AGAINST=main~5" >&2; exit 2; }
+	@PYTHONPATH=benchmarks $(BIN)/python -P -m ratio "$(AGAINST)" --cases "$(CASES)" --rounds $(ROUNDS) --floor $(FLOOR) \
+		$(if $(OF),--of "$(OF)") $(if $(JSON),--json)
 
 # Consensus in a seeded world of faults: SEEDS seeds from FIRST_SEED on. A failure prints its seed and its story.
 SEEDS      ?= 1000
