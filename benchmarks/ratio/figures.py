@@ -49,4 +49,4 @@ def ratio_of(ratios: Sequence[float]) -> Ratio:
 
 def _coverage(rounds: int, rank: int) -> float:
     """How probable it is that the true median is between the ordered ratios `rank` and `rounds - 1 - rank`."""
-    return max(0.0, 1 - 2 * sum(math.comb(rounds, k) for k in range(rank + 1)) / 2**rounds)
+    return max(0.0, 1 - sum(math.comb(rounds, k) for k in range(rank + 1)) / float(2 ** (rounds - 1)))

@@ -38,7 +38,7 @@ class Revision:
         packages = [place for place in sys.path if Path(place).name in ("site-packages", "dist-packages")]
         (own,) = (folder / "venv" / "lib").glob("python*/site-packages")
         (own / LINK).write_text("".join(f"{place}\n" for place in [str(links), *packages]), encoding="utf-8")
-        self._python = folder / "venv" / "bin" / "python"
+        self._python = str(folder / "venv" / "bin" / "python")
         self._check()
 
     def _check(self) -> None:
