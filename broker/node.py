@@ -168,6 +168,7 @@ class Node:
         self.waiting.wake()
         self.waiting.time_out()
         self.upkeep.take_timers()
+        desk.state.events.clear()
         if desk.messages and not self.raft.is_alone:
             self.raft.ask_round()  # what is read must be the word of the primary of now
 
@@ -278,6 +279,7 @@ class Node:
         state.woken.clear()
         state.ended.clear()
         state.timers.clear()
+        state.events.clear()
 
 
 def _bounds(limits: Limits) -> ask.Bounds:

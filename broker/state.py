@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..peers.errors import NotFound
+from .events import TYPES, Event
 from .extents import Reader
 from .groups import Group, Lease
 from .queues import QUEUE, Options, Queue
@@ -48,7 +49,9 @@ class State:
         self.sessions: dict[int, Session] = {}
         self.addresses: dict[int, tuple[str, str, str]] = {}  # of nodes: (client, listen, publish)
         self.shares: dict[int, int] = {}  # log entries that more than one extent points at: how many more
+        self.last_event = (0, -1)  # the place of the latest one: (log entry, number in it)
         # What the last commands did, for the node to take. None of it is state.
+        self.events: list[Event] = []
         self.woken: dict[
             tuple[str, str], None
         ] = {}  # a set that keeps its order: (queue, group) where something may have become ready, or that is gone
@@ -155,3 +158,11 @@ class State:
     def wake_group(self, queue: str, group: str) -> None:
         """Parked pulls of one group should look again."""
         self.woken[queue, group] = None
+
+    def emit(self, type: str, queue: str | None = None, first: int = 0, count: int = 0, **more: Any) -> None:
+        """Tell those who watch. Once for a range, never for each message; after the last check that may refuse."""
+        assert type in TYPES, type
+        index, number = self.last_event
+        number = number + 1 if index == self.applied else 0
+        self.last_event = (self.applied, number)
+        self.events.append(Event(self.applied, number, type, self.stamp_ms, queue, first, count, more))
