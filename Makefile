@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 JOBS   ?= 2
 
-.PHONY: demo test check types lint floors bench ratio sim mutants properties soak clean
+.PHONY: demo test check types lint floors bench ratio sim mutants properties soak clone clean
 
 demo: $(READY)
 	@$(BIN)/penstock demo forecast
@@ -58,6 +58,11 @@ properties: $(READY)
 # Real processes, killed at random moments: PENSTOCK_ROUNDS kills with the dice of PENSTOCK_SEED; figures are printed.
 soak: $(READY)
 	PENSTOCK_ROUNDS=$${PENSTOCK_ROUNDS:-50} $(BIN)/pytest -q -s tests/faults
+
+# A new node clones MIB mebibytes from three others under load: how long it takes, and the longest gap meanwhile.
+MIB ?= 1024
+clone: $(READY)
+	PYTHONPATH=tests $(BIN)/python -P -m faults.clone --mib $(MIB)
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
