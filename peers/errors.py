@@ -27,7 +27,11 @@ class PenstockError(Exception):
 
 
 class AlreadyExists(PenstockError):
-    """The name is taken."""
+    """The name is taken, or the id of a job; `job` is the id (QUEUE/OFFSET) of the job that has it."""
+
+    def __init__(self, message: str, hint: str = "", job: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.job = job
 
 
 class NotFound(PenstockError):
@@ -153,6 +157,8 @@ def to_body(error: PenstockError) -> dict[str, Any]:
     body: dict[str, Any] = {"message": error.message, "hint": error.hint, "retryable": error.retryable}
     if isinstance(error, NotPrimary) and error.endpoint is not None:
         body["endpoint"] = error.endpoint
+    if isinstance(error, AlreadyExists) and error.job is not None:
+        body["job"] = error.job
     return body
 
 
@@ -164,4 +170,6 @@ def from_body(code: str, body: Mapping[str, Any]) -> PenstockError:
         return ProtocolError(f"the daemon answered with an unknown code {code!r}: {message}", hint)
     if kind is NotPrimary:
         return NotPrimary(message, hint, body.get("endpoint"))
+    if kind is AlreadyExists:
+        return AlreadyExists(message, hint, body.get("job"))
     return kind(message, hint)

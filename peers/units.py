@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: "10s", "1h30m", "64MiB"."""
+"""Durations, sizes and rates as people write them: "10s", "1h30m", "64MiB", "100/s"."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ UNIT_BYTES = {
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)")
+_RATE = re.compile(r"([1-9]\d*)\s*/\s*(\S+)")
 
 
 def duration_ms(value: float | str, what: str = "duration") -> int:
@@ -46,3 +47,16 @@ def size_bytes(value: int | str, what: str = "size") -> int:
     raise InvalidArgument(
         f"{what} is {value!r}, which is no size", 'give bytes as an integer, or a text such as "64MiB" or "1GB"'
     )
+
+
+def rate_of(value: str, what: str = "rate") -> tuple[int, int]:
+    """How many in how many milliseconds, out of a text such as "100/s", "10/m" or "3/10s".
+
+    Raises InvalidArgument, which names `what`.
+    """
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is not None:
+        period = match[2] if match[2][0].isdigit() else "1" + match[2]
+        if _DURATION.fullmatch(period) and (period_ms := duration_ms(period)) > 0:
+            return int(match[1]), period_ms
+    raise InvalidArgument(f"{what} is {value!r}, which is no rate", 'give a text such as "100/s", "10/m" or "3/10s"')

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.peers.errors import InvalidArgument
-from penstock.peers.units import UNIT_BYTES, UNIT_MS, duration_ms, size_bytes
+from penstock.peers.units import UNIT_BYTES, UNIT_MS, duration_ms, rate_of, size_bytes
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,17 @@ def test_parts_of_a_duration_add_up(one: int, unit: str, two: int, other: str) -
 @given(st.integers(0, 10**6), st.sampled_from(sorted(UNIT_BYTES)))
 def test_sizes_are_whole_multiples_of_their_unit(number: int, unit: str) -> None:
     assert size_bytes(f"{number}{unit}") == number * UNIT_BYTES[unit]
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [("100/s", (100, 1000)), ("10/m", (10, 60_000)), ("3 / 10s", (3, 10_000)), ("1/1h30m", (1, 5_400_000))],
+)
+def test_rates(written: str, rate: tuple[int, int]) -> None:
+    assert rate_of(written) == rate
+
+
+@pytest.mark.parametrize("written", ["", "100", 100, None, "0/s", "-1/s", "1.5/s", "1/", "1/x", "1/0s", "/s", "1/s/s"])
+def test_what_is_no_rate_is_refused_by_name(written: object) -> None:
+    with pytest.raises(InvalidArgument, match="my rate is .*100/s"):
+        rate_of(written, "my rate")  # type: ignore[arg-type]
