@@ -52,7 +52,8 @@ class SnapshotDesk:
         self._sending: dict[int, Sending] = {}
         self._served: set[int] = set()  # had their part of this export: if they ask again, they need a newer one
         self._debts: dict[int, _Debt] = {}
-        self._receiving = Receiving(FORMAT, lambda size: Incoming(store.folder, size))
+        self._incoming: Incoming | None = None  # the latest
+        self._receiving = Receiving(FORMAT, self._open)
         self._answers: dict[int, ChunkAck] = {}
 
     # -- in each turn -------------------------------------------------------------------------------------------------
@@ -90,8 +91,8 @@ class SnapshotDesk:
         if receiving.arrived is None:
             return None
         index, term = receiving.arrived
-        incoming = receiving.sink
-        assert isinstance(incoming, Incoming)
+        incoming = self._incoming
+        assert incoming is not None
         try:
             members = incoming.members(index)
         except BadSnapshot as fault:
@@ -181,6 +182,10 @@ class SnapshotDesk:
         self._sending, self._served = {}, set()
 
     # -- receiving ----------------------------------------------------------------------------------------------------
+
+    def _open(self, size: int) -> Incoming:
+        self._incoming = self.store.incoming(size)
+        return self._incoming
 
     def _hear_chunk(self, chunk: Chunk, now_ms: int) -> None:
         try:

@@ -329,6 +329,10 @@ class Store:
             self._export.close()
             self._export = None
 
+    def incoming(self, size_bytes: int) -> Incoming:
+        """A snapshot of about `size_bytes` is to come in. Raises NoRoom."""
+        return Incoming(self.folder, size_bytes)
+
     def adopt(self, incoming: Incoming) -> Recovered:
         """Between turns: what came in takes the place of everything but the node's own term and vote.
 
