@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
-from ..peers.errors import AlreadyExists, NotFound, PenstockError
+from ..peers.errors import AlreadyExists, PenstockError
 from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection
 from .infos import GroupInfo, Info, JobInfo, QueueInfo, TopicInfo, info_from_body
@@ -61,8 +61,13 @@ def change(op: str, name: str, **args: Any) -> Steps[QueueInfo | TopicInfo]:
 
 
 def listing(kind: str) -> Steps[list[Info]]:
-    answer = yield Request("list", {"kind": kind})
-    return [info_from_body(item) for item in answer.body["items"]]
+    found: list[Info] = []
+    more = True
+    while more:
+        answer = yield Request("list", {"kind": kind, "after": found[-1].name if found else ""})
+        found += map(info_from_body, answer.body["items"])
+        more = bool(answer.body["more"])
+    return found
 
 
 def describe(name: str) -> Steps[QueueInfo | TopicInfo]:
@@ -75,18 +80,25 @@ def purge(name: str) -> Steps[int]:
     return int(answer.body["purged"])
 
 
-def create_group(topic: str, group: str, start: str, exist_ok: bool) -> Steps[GroupInfo]:
+def create_group(topic: str, group: str, start: Mapping[str, Any], exist_ok: bool) -> Steps[GroupInfo]:
     try:
-        answer = yield _command("group_create", topic=topic, group=group, start=start)
+        answer = yield _command("group_create", topic=topic, group=group, **start)
     except AlreadyExists:
         if not exist_ok:
             raise
     else:
         return GroupInfo.from_body(answer.body)
-    for info in (yield from describe(topic)).groups:
-        if info.name == group:
-            return info
-    raise NotFound(f"group {group!r} of {topic!r} was deleted meanwhile")
+    return (yield from describe_group(topic, group))
+
+
+def describe_group(name: str, group: str) -> Steps[GroupInfo]:
+    answer = yield Request("describe", {"name": name, "group": group})
+    return GroupInfo.from_body(answer.body["groups"][0])
+
+
+def seek_group(topic: str, group: str, start: Mapping[str, Any]) -> Steps[GroupInfo]:
+    answer = yield _command("group_seek", topic=topic, group=group, **start)
+    return GroupInfo.from_body(answer.body)
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------

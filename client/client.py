@@ -21,6 +21,7 @@ from .jobs import Job, JobOutcome, as_completed, drain, parse_id
 from .message import Message
 from .options import KEEP, Keep, pack_options
 from .producer import Producer
+from .replay import Replay, Start, Stop, pack_start
 from .submit import submit_many
 
 T = TypeVar("T")
@@ -129,22 +130,67 @@ class Client(Closing):
         """The next messages, without taking them: they cannot be acked. At most 1000. `consistency` as in
         `list_queues`."""
         request = reader(self._connection, consistency).call("peek", {"name": name, "group": group, "limit": limit})
-        if not request.data:
-            return []
+        return [] if not request.data else Delivery(self._onlooker(name, group), request.body, request.data).messages
+
+    def replay(
+        self,
+        topic: str,
+        start: Start = "earliest",
+        stop: Stop | None = None,
+        *,
+        wait: float | str | None = 0,
+        consistency: Consistency = "primary",
+    ) -> Iterator[Message]:
+        """Messages of a topic as they were published, read past all groups: nothing is leased, and nobody acks them.
+
+        `start`, `stop` (not read any more): an offset (an int) or a time (a datetime, local if it has no time zone, or
+        seconds since 1970 as a float); `start` also "earliest" or "latest". Without a `stop` it ends where the topic
+        ended when it began; with a `wait` when nothing has come for so long (None: never). `consistency` as in
+        `list_queues`; a local replay does not wait. A message that went by its retention is passed over. Raises
+        NotFound, InvalidArgument.
+        """
+        replay = Replay(topic, start, stop, wait)
+        connection = reader(self._connection, consistency)
+        if replay.waits and connection.session.read_only:
+            raise InvalidArgument("a local replay does not wait", 'leave `wait` out, or consistency="local"')
+        return self._replayed(replay, connection, self._onlooker(topic, ""))
+
+    def _replayed(self, replay: Replay, connection: Connection, onlooker: Consumer) -> Iterator[Message]:
+        while not replay.over:
+            answer = calls.run(connection, replay.more())
+            if answer is not None:
+                yield from replay.messages_of(Delivery(onlooker, answer.body, answer.data or b""))
+
+    def _onlooker(self, name: str, group: str) -> Consumer:
+        """Whose messages are those that were only looked at: one that can settle nothing."""
         onlooker = Consumer(self._connection, name, group=group)
         onlooker.close()
-        return Delivery(onlooker, request.body, request.data).messages
+        return onlooker
 
-    def create_group(self, topic: str, group: str, start: str = "earliest", *, exist_ok: bool = False) -> GroupInfo:
-        """Make a group of a topic. `start`: "earliest" (all messages that are kept) or "latest" (only those to come).
+    def create_group(self, topic: str, group: str, start: Start = "earliest", *, exist_ok: bool = False) -> GroupInfo:
+        """Make a group of a topic. `start`: "earliest" (all messages that are kept), "latest" (only those to come), an
+        offset (an int), or a time (a datetime, local if it has no time zone, or seconds since 1970 as a float).
 
-        Raises AlreadyExists (not with `exist_ok`), NotFound.
+        Raises AlreadyExists (not with `exist_ok`), NotFound, InvalidArgument.
         """
-        return self._run(calls.create_group(topic, group, start, exist_ok))
+        return self._run(calls.create_group(topic, group, pack_start(start), exist_ok))
 
-    def list_groups(self, topic: str) -> list[GroupInfo]:
-        """The groups of a topic. Raises NotFound."""
-        return list(self.describe(topic).groups)
+    def seek_group(self, topic: str, group: str, start: Start) -> GroupInfo:
+        """Have a group read on from `start` (as in `create_group`): to read again, or to pass over what is unread.
+
+        It begins there as a new group would: messages in hand are lost to who has them (LeaseLost), failures are
+        forgotten. Raises NotFound, InvalidArgument.
+        """
+        return self._run(calls.seek_group(topic, group, pack_start(start)))
+
+    def list_groups(self, topic: str, *, consistency: Consistency = "primary") -> list[GroupInfo]:
+        """The groups of a topic, by name, each with its counts and its lag. `consistency` as in `list_queues`. Raises
+        NotFound."""
+        return list(self.describe(topic, consistency=consistency).groups)
+
+    def describe_group(self, topic: str, group: str, *, consistency: Consistency = "primary") -> GroupInfo:
+        """One group of a topic. `consistency` as in `list_queues`. Raises NotFound."""
+        return self._run(calls.describe_group(topic, group), consistency)
 
     def delete_group(self, topic: str, group: str) -> None:
         """Remove a group of a topic with its position. Raises NotFound."""
@@ -217,12 +263,13 @@ class Client(Closing):
         queue: str,
         *,
         group: str = "",
-        start: str = "earliest",
+        start: Start = "earliest",
         lease: float | str = "30s",
         prefetch: int = 1000,
         renew: bool = True,
     ) -> Consumer:
-        """A consumer of a queue, or of `group` of a topic, which is made if it is not there, from `start` on.
+        """A consumer of a queue, or of `group` of a topic, which is made if it is not there, from `start` on (as in
+        `create_group`).
 
         `lease`: how long a message is yours; `renew` extends it in the background while the consumer lives.
         `prefetch`: how many messages are leased ahead; 0 leases only what is asked for.

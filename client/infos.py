@@ -17,7 +17,11 @@ class Staleness(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
-    """A group of a topic. Counts are messages; `floor`: everything below this offset is done."""
+    """A group of a topic. Counts are messages; `floor`: everything below this offset is done.
+
+    `lag`: how many messages are not done (ready, delayed or leased); `oldest_ms`: the age of the oldest of them (None:
+    there is none).
+    """
 
     name: str
     ready: int
@@ -26,6 +30,8 @@ class GroupInfo:
     done: int
     dead: int
     floor: int
+    lag: int
+    oldest_ms: int | None
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> GroupInfo:
@@ -93,6 +99,21 @@ class TopicInfo(Info):
     def retention_ms(self) -> int | None:
         """Messages older than this go. None: they are kept."""
         return self.options.get("retention_ms")
+
+    @property
+    def retention_bytes(self) -> int | None:
+        """When there is more than this, the oldest go. None: they are kept."""
+        return self.options.get("retention_bytes")
+
+    @property
+    def retention_messages(self) -> int | None:
+        """When there are more than this, the oldest go. None: they are kept."""
+        return self.options.get("retention_messages")
+
+    @property
+    def lag(self) -> int:
+        """How many messages the group that is furthest behind has not done."""
+        return max((group.lag for group in self.groups), default=0)
 
 
 def info_from_body(body: Mapping[str, Any]) -> QueueInfo | TopicInfo:
