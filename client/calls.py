@@ -6,12 +6,15 @@ So the same steps serve a client that waits in its thread (`run`) and one that a
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
 
 from ..peers.errors import AlreadyExists, PenstockError
 from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection
+from .ids import Span
 from .infos import GroupInfo, Info, JobInfo, QueueInfo, TopicInfo, info_from_body
 from .requests import Request
 
@@ -19,6 +22,7 @@ T = TypeVar("T")
 Steps: TypeAlias = Generator[Request, Request, T]
 
 JOBS_MAX = 1_000  # in one answer
+STATUS_MAX = 10_000  # in one question
 
 
 def run(connection: Connection, steps: Steps[T]) -> T:
@@ -115,6 +119,39 @@ def list_jobs(queue: str, status: str | None, limit: int, after: int | None) -> 
         found += map(JobInfo.from_body, body["jobs"])
         more, after = bool(body["more"]), int(body["next"])
     return found
+
+
+def count_statuses(queue: str, spans: Iterable[Span]) -> Steps[dict[str, int]]:
+    counts: Counter[str] = Counter()
+    for offsets in _slices(spans, STATUS_MAX):
+        answer = yield Request("job_status", {"queue": queue, "offsets": offsets})
+        counts.update(job["status"] for job in answer.body["jobs"])
+    return dict(counts)
+
+
+def cancel_jobs(queue: str, spans: Iterable[Span]) -> Steps[int]:
+    cancelled = 0
+    for first, count in spans:
+        answer = yield _command("job_cancel", queue=queue, offset=first, count=count)
+        cancelled += int(answer.body["cancelled"])
+    return cancelled
+
+
+def retry_jobs(queue: str, spans: Iterable[Span]) -> Steps[tuple[list[Span], int]]:
+    """The new jobs, and the place in the log after which their outcomes come."""
+    again: list[Span] = []
+    cursor = 0
+    for first, count in spans:
+        answer = yield _command("job_retry", queue=queue, offset=first, count=count)
+        if answer.body["count"]:
+            again.append((int(answer.body["offset"]), int(answer.body["count"])))
+    return again, cursor
+
+
+def _slices(spans: Iterable[Span], size: int) -> Iterator[list[int]]:
+    offsets = chain.from_iterable(range(first, first + count) for first, count in spans)
+    while some := list(islice(offsets, size)):
+        yield some
 
 
 # -- the node and the cluster ------------------------------------------------------------------------------------------
