@@ -212,7 +212,7 @@ class Clients:
             desk.reply(asked.route, asked.sequence, body)
 
     def _client_of(self, node: int) -> str | None:
-        known = self.desk.state.addresses.get(node)
+        known = self.raft.addresses.get(node) or self.desk.state.addresses.get(node)
         return known[0] if known is not None else None
 
     def elsewhere(self) -> PenstockError:
