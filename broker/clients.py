@@ -19,7 +19,7 @@ from .waiting import Waiting
 
 OPS = sorted(
     [
-        *ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "ping", "bye", "status", "cluster",
+        *ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "watch", "ping", "bye", "status", "cluster",
         "cluster_add", "cluster_remove", "cluster_transfer", "crash", "snapshot",
     ]
 )  # fmt: skip
@@ -127,6 +127,8 @@ class Clients:
             desk.reply(route, sequence, found.body, found.payload)
         elif op in reads.WAITING_READS:
             self.waiting.read(route, session, sequence, op, args)
+        elif op == "watch":
+            self.waiting.watch(route, session, sequence, args)
         elif op in OF_THIS_NODE:
             self._tell(route, sequence, op, {})
         elif op == "cluster_transfer":

@@ -24,6 +24,8 @@ def append(state: State, entry: Entry, command: m.Append) -> Answer:
     first = queue.append(entry.index, 0, count, count, size, entry.stamp_ms, command.plain, None)
     state.touched_queues.add(queue.id)
     state.wake(queue)
+    if queue.kind == QUEUE:
+        state.emit("job.queued", queue.name, first, count)
     return Answer("ok", {"offset": first, "count": count, "index": entry.index})
 
 
@@ -42,6 +44,9 @@ def pull(state: State, entry: Entry, command: m.Pull) -> Answer:
     state.leases[lease.id] = lease
     state.sessions[entry.session].leases[command.pull] = lease.id
     state.timers.append(Timer(ends_ms, lease.id, queue.name, group.name))
+    if queue.kind == QUEUE:
+        for span in lease.spans:
+            state.emit("job.running", queue.name, span.first, span.end - span.first, attempt=span.attempt)
     return Answer("ok", {"lease": lease.id, "ends_ms": ends_ms, "pieces": pieces})
 
 
@@ -90,7 +95,7 @@ def _held(state: State, entry: Entry, lease_id: int, ranges: m.Ranges) -> tuple[
 
 def ack(state: State, entry: Entry, command: m.Ack) -> Answer:
     queue, group, taken = _held(state, entry, command.lease, command.ranges)
-    _finish(state, queue, group, taken)
+    _finish(state, queue, group, taken, "message.acked")
     return OK
 
 
@@ -106,14 +111,15 @@ def complete(state: State, entry: Entry, command: m.Complete) -> Answer:
             Outcome(first, end - first, entry.index, at, True, "done", "", attempt, failures, entry.stamp_ms, -1)
         )
         at += end - first
-    _finish(state, queue, group, taken)
+    _finish(state, queue, group, taken, "job.done")
     return OK
 
 
-def _finish(state: State, queue: Queue, group: Group, taken: list[Span]) -> None:
+def _finish(state: State, queue: Queue, group: Group, taken: list[Span], event: str) -> None:
     for span in taken:
         group.finish(span.first, span.end)
         group.done += span.end - span.first
+        _tell(state, event, queue, group, span)
     state.wake_group(queue.name, group.name)  # the window of what may be in flight has room again
     state.ended[queue.name] = None
     state.drop(queue)
@@ -186,10 +192,12 @@ def _fail(
         failed = span._replace(failures=span.failures + 1)
         if limit is not None and failed.failures >= limit:
             dead.append(failed)
-        elif delay_ms:
+            continue
+        if delay_ms:
             group.put_delayed(failed, state.stamp_ms + delay_ms)
         else:
             group.put_again(failed)
+        _tell(state, "job.failed", queue, group, failed, failures=failed.failures)
     if delay_ms and len(dead) < len(taken):
         state.timers.append(Timer(state.stamp_ms + delay_ms, 0, queue.name, group.name))
     state.wake_group(queue.name, group.name)
@@ -220,10 +228,17 @@ def _bury(state: State, queue: Queue, group: Group, spans: list[Span], reason: s
             )  # fmt: skip
         group.finish(span.first, span.end)
         group.dead += span.end - span.first
+        _tell(state, "job.dead", queue, group, span, failures=span.failures, reason=reason)
     state.wake_group(queue.name, group.name)
     state.wake_group(dead_queue.name, "")
     state.ended[queue.name] = None
     state.drop(queue)
+
+
+def _tell(state: State, event: str, queue: Queue, group: Group, span: Span, **more: Any) -> None:
+    if queue.kind != QUEUE:
+        more["group"] = group.name
+    state.emit(event, queue.name, span.first, span.end - span.first, **more)
 
 
 def _dead_queue(state: State, queue: Queue) -> Queue:

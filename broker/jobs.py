@@ -119,6 +119,7 @@ def cancel(state: State, entry: Entry, command: m.Cancel) -> Answer:
     state.wake_group(queue.name, group.name)
     state.ended[queue.name] = None
     state.drop(queue)
+    state.emit("job.cancelled", queue.name, offset, 1)
     return Answer("ok", {"status": "cancelled"})
 
 
@@ -159,6 +160,7 @@ def retry(state: State, entry: Entry, command: m.Retry) -> Answer:
     dead_queue.groups[""].finish(dead_offset, dead_offset + 1)
     state.drop(dead_queue)
     state.wake(queue)
+    state.emit("job.queued", queue.name, new_offset, 1, retry_of=offset)
     return Answer("ok", {"offset": new_offset})
 
 

@@ -1,4 +1,4 @@
-"""Requests that may wait: pulls, for messages; reads of outcomes, for jobs to end. Pure."""
+"""Requests that may wait: pulls, for messages; reads of outcomes, for jobs to end; watches, for events. Pure."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..peers import messages as m
-from ..peers.errors import InvalidArgument, NotFound, PenstockError
+from ..peers.errors import InvalidArgument, NotFound, PenstockError, shown
 from . import reads
 from . import requests as ask
 from .delivery import pieces_of
 from .desk import Desk
+from .events import PATTERNS_MAX, Place, Ring, cursor, place_of, types_of
 from .groups import Piece
 from .parking import Parked, Parking
 from .sessions import Session
 
 WAIT_MAX_MS = 3_600_000
 PULL_BYTES = 4 << 20
+EVENTS_MAX = 1000  # in one answer
+WATCH = ("", "watch")  # where those who watch wait: no queue has this name
 
 
 class Waiting:
     """Answers at once what can be, parks the rest, and looks again when the model says that something came."""
 
-    def __init__(self, desk: Desk, bounds: ask.Bounds) -> None:
+    def __init__(self, desk: Desk, bounds: ask.Bounds, ring: Ring) -> None:
         self.desk = desk
         self.bounds = bounds
+        self.ring = ring
+        self._told = ring.last  # up to there, those who watch know
         self._pulls = Parking()
         self._reads = Parking()
         self._given: list[tuple[bytes, int, int]] = []  # (route, session, lease) of the last turn's deliveries
@@ -114,6 +119,51 @@ class Waiting:
         desk.reply(parked.route, parked.sequence, found.body, found.payload)
         return True
 
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    def watch(self, route: bytes, session: Session, sequence: int, args: dict[str, Any]) -> None:
+        """Events behind a cursor; parked until there is one."""
+        patterns = args.get("patterns")
+        if type(patterns) is not tuple or not 0 < len(patterns) <= PATTERNS_MAX or {*map(type, patterns)} != {str}:
+            raise InvalidArgument(
+                f"patterns is {shown(patterns)}", f'give a list of 1 to {PATTERNS_MAX} texts such as "job.*"'
+            )
+        self.ring.take(self.desk.state.events)
+        args = {
+            "types": types_of(patterns),
+            "after": self._place(args.get("after")),
+            "limit": ask.integer(args, "limit", 1, EVENTS_MAX, 100),
+            "wait_ms": ask.integer(args, "wait_ms", 0, WAIT_MAX_MS, 0),
+        }
+        self._reads.remove(session.id, sequence)
+        parked = Parked(WATCH, "watch", route, session.id, sequence, args, self.desk.now_ms + args["wait_ms"])
+        if not self._try_watch(parked):
+            self._park_or_answer(self._reads, parked)
+
+    def _place(self, after: object) -> Place:
+        if after is None:
+            return self.ring.floor
+        return self.ring.last if after == "now" else place_of(after)
+
+    def _try_watch(self, parked: Parked) -> bool:
+        args, ring = parked.args, self.ring
+        whole = ring.holds(args["after"])
+        found, args["after"] = ring.after(min(args["after"], ring.last), args["types"], args["limit"])
+        if not found and whole:
+            return False  # and what was looked at is not looked at again
+        events = [event.to_body() for event in found]
+        body = {"events": events, "next": cursor(args["after"]), "dropped": not whole}
+        self.desk.reply(parked.route, parked.sequence, body)
+        return True
+
+    def tell(self) -> None:
+        """Those who watch are told what this turn brought. The very last thing of a turn that may add to it."""
+        self.ring.take(self.desk.state.events)
+        if self.ring.last > self._told:
+            self._told = self.ring.last
+            for parked in self._reads.all(WATCH):
+                self._served(self._reads, parked)
+
     # -- parking ------------------------------------------------------------------------------------------------------
 
     def _park_or_answer(self, parking: Parking, parked: Parked) -> None:
@@ -138,8 +188,9 @@ class Waiting:
         state.ended.clear()
 
     def _served(self, parking: Parking, parked: Parked) -> bool:
+        attempt = {"pull": self._try_pull, "watch": self._try_watch}.get(parked.op, self._try_read)
         try:
-            if not (self._try_pull(parked) if parking is self._pulls else self._try_read(parked)):
+            if not attempt(parked):
                 return False
         except PenstockError as fault:  # what it waits for was deleted
             self.desk.refuse(parked.route, parked.sequence, fault)
@@ -173,6 +224,8 @@ class Waiting:
         desk = self.desk
         if parked.op == "pull":
             body: dict[str, Any] = {"lease": None, "ends_ms": 0, "ranges": []}
+        elif parked.op == "watch":
+            body = {"events": [], "next": cursor(parked.args["after"]), "dropped": False}
         else:
             body = reads.nothing_yet(parked.op, parked.args, desk.state, desk.now_ms)
         desk.reply(parked.route, parked.sequence, body)
