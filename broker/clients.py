@@ -183,6 +183,12 @@ class Clients:
         elif op in reads.READS:
             found = reads.READS[op](desk.state, request.args, desk.now_ms, desk.payload)
             desk.reply(route, sequence, {**found.body, **fresh}, found.payload)
+        elif op == "read":  # at once: a replica is not told when something comes
+            args = reads.placed(desk.state, request.args)
+            body, payload = reads.read(desk.state, args, desk.now_ms, desk.payload) or reads.Found(
+                reads.nothing_yet(op, args, desk.state, desk.now_ms)
+            )
+            desk.reply(route, sequence, {**body, **fresh}, payload)
         elif op in OF_THIS_NODE:
             self._tell(route, sequence, op, fresh)
         else:

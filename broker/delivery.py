@@ -217,6 +217,8 @@ def _bury(state: State, queue: Queue, group: Group, spans: list[Span], reason: s
                 "penstock-queue": queue.name, "penstock-offset": start,
                 "penstock-failures": span.failures, "penstock-reason": reason,
             }  # fmt: skip
+            if queue.kind != QUEUE:  # the other groups have nothing to do with it
+                note["penstock-group"] = group.name
             share(state, dead_queue, extent, start, end, note)
         if queue.kind == QUEUE:
             start = 0 if has_error else -1

@@ -23,6 +23,8 @@ class Options(NamedTuple):
     retry_delay_ms: int = 0
     result_ttl_ms: int = 86_400_000
     retention_ms: int | None = None
+    retention_bytes: int | None = None
+    retention_messages: int | None = None
 
 
 _LEAST = {
@@ -32,9 +34,12 @@ _LEAST = {
     "retry_delay_ms": 0,
     "result_ttl_ms": 0,
     "retention_ms": 1,
+    "retention_bytes": 1,
+    "retention_messages": 1,
 }
-_MAY_BE_NONE = {"max_messages", "max_bytes", "max_failures", "retention_ms"}
-LIMITS = {"max_messages", "max_bytes"}  # of queues only, as retention_ms is of topics only
+LIMITS = {"max_messages", "max_bytes"}  # of queues only
+RETENTION = {"retention_ms", "retention_bytes", "retention_messages"}  # of topics only
+_MAY_BE_NONE = {"max_failures", *LIMITS, *RETENTION}
 OPTION_MAX = 2**53
 
 
@@ -43,10 +48,10 @@ def change_options(options: Options, changes: Mapping[str, Any], kind: str) -> O
     for name, value in changes.items():
         if name not in _LEAST:
             raise InvalidArgument(f"unknown option {shown(name)}", f"options are {', '.join(_LEAST)}")
-        if kind == QUEUE and name == "retention_ms":
-            raise InvalidArgument("retention_ms is for topics", "a queue keeps a message until it is done")
+        if kind == QUEUE and name in RETENTION and value is not None:
+            raise InvalidArgument(f"{name} is for topics", "a queue keeps a message until it is done")
         if kind == TOPIC and name in LIMITS and value is not None:
-            raise InvalidArgument(f"{name} is for queues", "a topic is kept by retention_ms")
+            raise InvalidArgument(f"{name} is for queues", f"a topic keeps what {', '.join(sorted(RETENTION))} let it")
         if value is None and name in _MAY_BE_NONE:
             continue
         if type(value) is not int or not _LEAST[name] <= value <= OPTION_MAX:
