@@ -13,6 +13,7 @@ from penstock.client.message import Message
 from penstock.client.opening import connect
 from penstock.client.producer import Producer
 from penstock.client.receipt import AckReceipt, Receipt
+from penstock.compute.current import CurrentJob, current_job, current_jobs
 from penstock.compute.task import task
 from penstock.peers.errors import (
     AlreadyExists,
@@ -44,6 +45,7 @@ __all__ = [
     "Closed",
     "ClusterInfo",
     "Consumer",
+    "CurrentJob",
     "GroupInfo",
     "InvalidArgument",
     "Job",
@@ -75,5 +77,7 @@ __all__ = [
     "Unauthenticated",
     "__version__",
     "connect",
+    "current_job",
+    "current_jobs",
     "task",
 ]

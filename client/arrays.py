@@ -66,6 +66,12 @@ class JobArray(Sequence[Job]):
     def __iter__(self) -> Iterator[Job]:
         return map(self._job, range(len(self)))
 
+    def __add__(self, other: Iterable[Job]) -> list[Job]:
+        return [*self, *other]
+
+    def __radd__(self, other: Iterable[Job]) -> list[Job]:
+        return [*other, *self]
+
     def __repr__(self) -> str:
         return f"<JobArray {self.id or self.queue} of {len(self)}>"
 

@@ -288,6 +288,8 @@ class Client(Closing):
         them is not; it is given their ids (`current_job().parents`), and is the `gather` of what comes back. Raises as
         `submit`; then some batches may be durable.
         """
+        if gather is not None and not isinstance(gather[0], str):
+            gather[0].check(gather[1])  # before anything is sent
         jobs = submit_many(self._connection, self._submitter(queue), many_args, task, options)
         if gather is not None:
             target, args = gather
