@@ -25,7 +25,7 @@ class Model:
         state = self.state
         assert entry.index == state.applied + 1, (entry.index, state.applied)
         state.applied = entry.index
-        state.stamp_ms = entry.stamp_ms
+        state.stamp_ms = max(state.stamp_ms, entry.stamp_ms)  # time never runs backwards; an empty entry has none
         if not entry.session:
             return self._carry_out(entry)
         session = state.sessions.get(entry.session)

@@ -217,9 +217,9 @@ class Node:
 
     def durable(self) -> list[Message]:
         """The writes of the last turn are on disk. Returns what that sets free to be sent to clients."""
+        self.raft.stable(self.raft.tail.last)  # of a replica, too: only then it is truncated there, or forgotten here
         if self.raft.is_alone or not self._office:
             return []
-        self.raft.stable(self.raft.tail.last)
         return self.outbox.release(self.raft.tail.commit, self.raft.confirmed_round)
 
     def close(self, now_ms: int) -> Turn:

@@ -303,9 +303,8 @@ class Raft:
         self._check_ms = now_ms + self.timing.election_ms
         self._published = self.tail.last
         # Entries of earlier terms are committed by committing one of our own, never by counting them.
-        last = self.tail.entries(self.tail.last, 1) if self.tail.last > self.tail.floor else []
-        stamp_ms = max([now_ms, *(entry.stamp_ms for entry in last)])
-        self._term_began = self.propose(stamp_ms, 0, 0, Noop(self.node)).index
+        # It has no time of its own: what leases had left is counted from the last entry of who could renew them.
+        self._term_began = self.propose(0, 0, 0, Noop(self.node)).index
 
     def _greet(self, now_ms: int) -> None:
         """Who is new among the members has not been silent so far."""
