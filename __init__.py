@@ -7,6 +7,7 @@ from penstock.client.arrays import JobArray
 from penstock.client.client import Client
 from penstock.client.cluster import ClusterInfo, MemberInfo, SnapshotInfo
 from penstock.client.consumer import Consumer
+from penstock.client.events import Event, Watch
 from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
 from penstock.client.jobs import Job, JobOutcome
 from penstock.client.message import Message
@@ -46,6 +47,7 @@ __all__ = [
     "ClusterInfo",
     "Consumer",
     "CurrentJob",
+    "Event",
     "GroupInfo",
     "InvalidArgument",
     "Job",
@@ -75,6 +77,7 @@ __all__ = [
     "TooLarge",
     "TopicInfo",
     "Unauthenticated",
+    "Watch",
     "__version__",
     "connect",
     "current_job",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..peers.errors import NotFound
-from .events import TYPES, Event
+from .events import TEXT_MAX, TYPES, Event
 from .extents import Reader
 from .groups import Group, Lease
 from .queues import QUEUE, Options, Queue
@@ -165,4 +165,6 @@ class State:
         index, number = self.last_event
         number = number + 1 if index == self.applied else 0
         self.last_event = (self.applied, number)
+        if more:
+            more = {key: value[:TEXT_MAX] if isinstance(value, str) else value for key, value in more.items()}
         self.events.append(Event(self.applied, number, type, self.stamp_ms, queue, first, count, more))

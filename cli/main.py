@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from ..peers.errors import PenstockError
-from . import bench, cluster, completion, daemon, demo, jobs, messages, pools, queues, topics
+from . import bench, cluster, completion, daemon, demo, events, jobs, messages, pools, queues, topics
 from .exits import INTERRUPTED, OK, USAGE, exit_code, tell
 from .options import Root
 
@@ -42,6 +42,7 @@ for verb in (
     messages.push,
     messages.pull,
     jobs.job,
+    events.events,
     pools.pool,
     cluster.cluster,
     cluster.node,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..peers.errors import InvalidArgument
 from . import output
-from .exits import INTERRUPTED
+from .exits import INTERRUPTED, stop_by_signal
 from .options import Options, Verb, complete_names, duration
 
 if TYPE_CHECKING:
@@ -80,7 +78,7 @@ def pull(options: Options, name: str, group: str, start: str, number: int, wait:
         options.connect() as client,
         client.consumer(name, group=group, start=start, lease=lease, prefetch=0) as consumer,
     ):
-        signals = _stop_by_signal(consumer)
+        signals = stop_by_signal(consumer.stop)  # what it holds is given back
         for messages in _batches(consumer, number, wait):
             for message in messages:
                 _print(message, options.json)
@@ -108,22 +106,6 @@ def message_row(message: Message) -> dict[str, Any]:
     text = output.text_of(message.body)
     row["body" if text.encode() == message.body else "body_base64"] = text
     return row
-
-
-def _stop_by_signal(consumer: Consumer) -> list[int]:
-    """Have the first SIGINT or SIGTERM end the consumer's receiving, so that what it holds is given back; the second
-    one ends us as ever. The list fills with what came."""
-    came: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.default_int_handler)
-        consumer.stop()
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, stop)
-    return came
 
 
 def _batches(consumer: Consumer, number: int, wait: float) -> Iterator[list[Message]]:

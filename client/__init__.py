@@ -4,6 +4,7 @@ from .arrays import JobArray
 from .client import Client
 from .cluster import ClusterInfo, MemberInfo
 from .consumer import Consumer
+from .events import Event, Watch
 from .infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
 from .jobs import Job, JobOutcome
 from .message import Message
@@ -16,6 +17,7 @@ __all__ = [
     "Client",
     "ClusterInfo",
     "Consumer",
+    "Event",
     "GroupInfo",
     "Job",
     "JobArray",
@@ -28,5 +30,6 @@ __all__ = [
     "Receipt",
     "Staleness",
     "TopicInfo",
+    "Watch",
     "connect",
 ]

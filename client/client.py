@@ -17,6 +17,7 @@ from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection, Consistency, reader
 from .consumer import Consumer
 from .delivery import Delivery
+from .events import Watch
 from .ids import parse_array_id, parse_id
 from .infos import GroupInfo, QueueInfo, Staleness, TopicInfo
 from .jobs import Job, JobOutcome, as_completed, drain
@@ -175,6 +176,15 @@ class Client(Closing):
         """The state of the daemon: node, role, endpoints, uptime, storage, counters; docs/protocol.md lists the
         keys."""
         return self._run(calls.ask("status"))
+
+    def watch(self, patterns: str | Iterable[str] = "*", after: str | None = "now") -> Watch:
+        """What happens from now on, or `after` the cursor of an event (None: everything that the daemon still knows).
+
+        `patterns`: globs of types of events, such as "queue.*" or "job.failed"; docs/protocol.md lists the types.
+        Raises InvalidArgument for a pattern that none is like.
+        """
+        self._writes("a watch")
+        return Watch(self._connection, patterns, after)
 
     @property
     def staleness(self) -> Staleness | None:

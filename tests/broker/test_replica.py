@@ -1,49 +1,218 @@
-"""A node that follows: what it is told by words of others, and what it writes."""
-
-from __future__ import annotations
+"""A node of three, turn by turn: what it applies when, and what it tells clients who need the primary."""
 
 from random import Random
+from typing import Any
 
+import msgpack
+import pytest
 from kit.memory import MemoryDisk
 
+from penstock.broker.cluster import cluster_info
 from penstock.broker.desk import Limits
+from penstock.broker.events import TYPES
 from penstock.broker.model import Model
-from penstock.broker.node import Node, Turn
+from penstock.broker.node import FLOOR_STEP, Node, Turn
+from penstock.broker.outbox import Message
+from penstock.broker.trim import KEPT_ENTRIES
+from penstock.peers import wire
 from penstock.peers.log import Entry, HardState
-from penstock.peers.messages import Count
-from penstock.peers.raft.core import Raft, Timing
-from penstock.peers.raft.tail import ENTRY_BYTES, Tail
-from penstock.peers.raft.words import Append, Members
+from penstock.peers.messages import Create, Noop, Pause
+from penstock.peers.raft.core import APPLY_BYTES, Raft, Timing
+from penstock.peers.raft.tail import Tail
+from penstock.peers.raft.words import Append, Appended, Members, Vote
+
+ADDRESSES = {node: (f"ipc://c{node}", f"ipc://l{node}", f"ipc://p{node}") for node in (1, 2, 3)}
 
 
 class Replica:
-    """Node 1 of three, which hears a primary."""
+    """Node 1 of three. `turn` makes durable what it says."""
 
-    def __init__(self, cache_bytes: int = 1 << 20) -> None:
+    def __init__(self, **limits: int) -> None:
         self.disk = MemoryDisk()
-        self.tail = Tail(0, 0, self.disk.entries, cache_bytes)
-        raft = Raft(1, HardState(0, 0), self.tail, Members((1, 2, 3)), Timing(), Random(1), 0)
-        about = {"node": 1, "cluster": "test", "primary": "inproc://test", "started_ms": 0}
-        self.node = Node(Model(self.disk), raft, self.disk, Random(1), Limits(), about, 0)
+        self.now_ms = 0
+        self.said: list[Message] = []
+        tail = Tail(0, 0, self.disk.entries)
+        raft = Raft(1, HardState(0, 0), tail, Members((1, 2, 3)), Timing(), Random(1), 0)
+        about = {"node": 1, "cluster": "test", "primary": "ipc://c1", "started_ms": 0}
+        self.node = Node(Model(self.disk), raft, self.disk, Random(2), Limits(**limits), about, 0, ADDRESSES)
+        self.node.begin(0)
 
-    def hear(self, term: int, prev: tuple[int, int], indexes: range, commit: int) -> Turn:
-        entries = tuple(Entry(index, term, index, 0, 0, Count(), b"") for index in indexes)
-        turn = self.node.turn(10, (), words=[Append(term, 2, *prev, entries, commit, 1, indexes[-1], False)])
+    def turn(self, *words: Any, **more: Any) -> Turn:
+        turn = self.node.turn(self.now_ms, more.pop("heard", ()), (), words, **more)
         self.disk.commit(turn.writes)
-        self.node.durable()
+        self.said += turn.messages
         return turn
 
+    def told(self, **more: Any) -> wire.Reply:
+        """What a client is told that wants to say hello."""
+        hello = (b"client", _frames("hello", 0, {"version": 1, "client": "test"}))
+        ((_, frames),) = self.turn(heard=[hello], **more).messages
+        return wire.parse_reply(frames)
 
-def test_rule_3_what_a_replica_has_written_goes_from_its_disk_when_another_primary_has_something_else_there() -> None:
+    def elect(self) -> None:
+        """It becomes the primary of term 1; all have its first entry."""
+        self.now_ms = self.node.raft.next_ms()
+        self.turn()
+        for pre in (True, False):
+            self.turn(Vote(1, 2, True, pre))
+        assert self.node.raft.is_primary
+        self.node.durable()
+        self.turn(Appended(1, 2, 1, 1), Appended(1, 3, 1, 1))
+
+    def ask(self, op: str, sequence: int = -1) -> wire.Reply:
+        """A client that only reads asks this; the answer, that comes in a later turn."""
+        self.turn(heard=[(b"reader", _frames("hello", 0, {"version": 1, "client": "test", "read_only": True}))])
+        self.turn(heard=[(b"reader", _frames(op, sequence, {}))])
+        while self.node.wait_ms(self.now_ms) == 0:
+            if messages := self.turn().messages:
+                ((_, frames),) = messages
+                return wire.parse_reply(frames)
+        raise AssertionError("it has no answer")
+
+
+def _frames(op: str, sequence: int, args: dict[str, Any]) -> list[bytes]:
+    return [b"PS1", msgpack.packb([op, sequence, args])]
+
+
+def heartbeat(sender: int = 2) -> Append:
+    return Append(1, sender, 0, 0, (), 0, 1, 0, False)
+
+
+def test_a_replica_that_may_not_apply_everything_in_one_turn_asks_for_the_next_at_once() -> None:
     replica = Replica()
-    replica.hear(1, (0, 0), range(1, 6), commit=2)
-    assert replica.hear(2, (2, 1), range(3, 5), commit=3).writes.truncate_from == 3
-    assert [(entry.index, entry.term) for entry in replica.disk.replay()] == [(1, 1), (2, 1), (3, 2), (4, 2)]
+    entries = [Entry(index, 1, 0, 0, 0, Noop(), b"x" * (APPLY_BYTES // 2)) for index in range(1, 6)]
+    replica.turn(Append(1, 2, 0, 0, tuple(entries), 5, 1, 5, False))
+    assert replica.node.desk.state.applied < replica.node.raft.tail.commit == 5
+    while replica.node.wait_ms(replica.now_ms) == 0:
+        replica.turn()
+    assert replica.node.desk.state.applied == 5
 
 
-def test_a_replica_does_not_keep_in_memory_what_is_written_and_applied() -> None:
-    replica = Replica(cache_bytes=10 * ENTRY_BYTES)
-    for index in range(1, 101):
-        replica.hear(1, (index - 1, int(index > 1)), range(index, index + 1), commit=index)
-    assert replica.tail.recent(85) is None
-    assert replica.tail.recent(100) is not None
+def test_a_primary_whose_own_fsync_is_the_last_to_count_makes_the_checkpoint_that_clients_wait_for_at_once() -> None:
+    replica = Replica(checkpoint_entries=3)
+    replica.elect()
+    node = replica.node
+    while not node.is_crowded:
+        node.desk.propose(0, 0, Noop())
+        replica.turn()
+    last = node.raft.tail.last
+    replica.turn(Appended(1, 2, last, node.raft.round))  # before our own is written
+    node.durable()
+    assert node.wait_ms(replica.now_ms) == 0
+    assert replica.turn().writes.checkpoint is not None
+    assert not node.is_crowded
+
+
+def test_clients_are_not_sent_to_a_primary_whose_channel_broke() -> None:
+    replica = Replica()
+    replica.turn(heartbeat())
+    assert replica.told().body["endpoint"] == "ipc://c2"
+    told = replica.told(broken=[2])
+    assert (told.status, told.body.get("endpoint")) == ("NoQuorum", None)
+    replica.turn(heartbeat())  # it had only lost its connection
+    assert replica.told().body["endpoint"] == "ipc://c2"
+
+
+def test_a_primary_that_loses_the_channels_to_all_others_says_no_quorum_within_two_heartbeats() -> None:
+    replica = Replica()
+    replica.elect()
+    replica.turn(broken=[2, 3])
+    assert replica.node.raft.is_primary
+    replica.now_ms += 2 * Timing().heartbeat_ms
+    assert replica.told().status == "NoQuorum"
+
+
+def test_a_primary_that_only_loses_connections_for_a_moment_goes_on() -> None:
+    replica = Replica()
+    replica.elect()
+    replica.turn(broken=[2, 3])
+    replica.now_ms += Timing().heartbeat_ms
+    replica.turn(Appended(1, 3, 1, replica.node.raft.round))
+    replica.now_ms += Timing().heartbeat_ms
+    replica.turn()
+    assert replica.node.raft.is_primary
+
+
+@pytest.mark.parametrize("count", [10, KEPT_ENTRIES + 10, KEPT_ENTRIES + FLOOR_STEP + 10])
+def test_a_snapshot_of_a_replica_is_a_checkpoint_of_all_it_has_and_cuts_its_log(count: int) -> None:
+    replica = Replica()
+    entries = [Entry(index, 1, 0, 0, 0, Noop(), b"x" * 10) for index in range(1, count + 1)]
+    replica.turn(Append(1, 2, 0, 0, tuple(entries), count, 1, count, False))
+    while replica.node.wait_ms(replica.now_ms) == 0:
+        replica.turn()
+    used_bytes = replica.disk.usage()["used_bytes"]
+    told = replica.ask("snapshot")
+    floor = max(0, count - KEPT_ENTRIES)
+    assert (told.status, told.sequence) == ("ok", -1)
+    freed_bytes = used_bytes - replica.disk.usage()["used_bytes"]
+    wanted = {"node": 1, "applied": count, "floor": floor, "entries": floor, "freed_bytes": freed_bytes, "ms": 0}
+    assert told.body == wanted
+    assert (freed_bytes > 0) == (floor > 0)
+    assert sorted(replica.disk.log) == list(range(floor + 1, count + 1))
+    assert replica.ask("snapshot").body == wanted | {"entries": 0, "freed_bytes": 0}
+
+
+def test_a_snapshot_of_a_primary_waits_until_all_it_has_is_committed() -> None:
+    replica = Replica()
+    replica.elect()
+    node = replica.node
+    node.desk.propose(0, 0, Noop())
+    replica.turn(heard=[(b"reader", _frames("hello", 0, {"version": 1, "client": "test", "read_only": True}))])
+    replica.turn(heard=[(b"reader", _frames("snapshot", -1, {}))])
+    node.durable()
+    assert node.wait_ms(replica.now_ms) > 0
+    replica.turn(Appended(1, 3, node.raft.tail.last, node.raft.round))
+    assert node.wait_ms(replica.now_ms) == 0
+    replica.turn()
+    replica.turn(Appended(1, 3, node.raft.tail.last, node.raft.round))
+    told = [wire.parse_reply(frames) for _, frames in replica.said if wire.parse_reply(frames).sequence == -1]
+    assert [reply.body["applied"] for reply in told] == [node.raft.tail.last]
+
+
+def test_how_far_a_member_is_behind_is_told_in_entries_and_in_bytes() -> None:
+    replica = Replica()
+    replica.elect()
+    node = replica.node
+    for _ in range(3):
+        node.desk.propose(0, 0, Noop(), b"x" * 1000)
+    replica.turn()
+    replica.turn(Appended(1, 2, 3, node.raft.round))
+    members = cluster_info(node.raft, node.desk.state, set(), 0)["members"]
+    assert [member["lag"] for member in members] == [0, 1, 3]
+    assert members[0]["lag_bytes"] == 0
+    assert 1000 < members[1]["lag_bytes"] < 1200
+    assert 3000 < members[2]["lag_bytes"] < 3600
+
+
+def test_what_a_deposed_primary_told_and_nobody_else_has_was_never_told() -> None:
+    """A watch is told what a majority holds; the next primary tells its own from the same place on."""
+    replica = Replica()
+    replica.elect()
+    node = replica.node
+    sure = node.ring.last
+    node.desk.propose(0, 0, Create("ghost", "queue", {}))
+    replica.turn()
+    assert node.ring.last > sure
+    turn = replica.turn(Append(2, 2, 1, 1, (), 1, 1, 1, False))
+    assert turn.deposed
+    node.reset(Model(replica.disk), replica.now_ms)
+    assert node.ring.last <= sure
+    assert [it for it in node.ring.after((0, -1), TYPES, 100)[0] if it.queue == "ghost"] == []
+
+
+def test_a_replica_tells_the_same_events_as_its_primary() -> None:
+    primary, replica = Replica(), Replica()
+    primary.elect()
+    for command in (Create("jobs", "queue", {}), Pause("jobs", True), Pause("jobs", False)):
+        primary.node.desk.propose(0, 0, command)
+    primary.turn()
+    primary.node.durable()
+    last = primary.node.raft.tail.last
+    primary.turn(Appended(1, 2, last, primary.node.raft.round), Appended(1, 3, last, primary.node.raft.round))
+    entries = primary.node.raft.tail.entries(1, 1 << 20)
+    replica.turn(Append(1, 2, 0, 0, tuple(entries), last, 1, last, False))
+    while replica.node.wait_ms(replica.now_ms) == 0:
+        replica.turn()
+    told = [node.ring.after((0, -1), TYPES, 100) for node in (primary.node, replica.node)]
+    assert told[0] == told[1]
+    assert [it.type for it in told[0][0]] == ["node.primary", "queue.created", "queue.paused", "queue.resumed"]
