@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from ..peers.errors import PenstockError
-from . import bench, cluster, completion, daemon, demo, events, jobs, messages, pools, queues, topics
+from . import bench, cluster, completion, daemon, demo, events, groups, jobs, messages, pools, queues, topics
 from .exits import INTERRUPTED, OK, USAGE, exit_code, tell
 from .options import Root
 
@@ -38,7 +38,7 @@ for verb in (
     daemon.status,
     queues.queue,
     topics.topic,
-    topics.group,
+    groups.group,
     messages.push,
     messages.pull,
     jobs.job,

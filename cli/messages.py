@@ -13,9 +13,11 @@ from ..peers.errors import InvalidArgument
 from . import output
 from .exits import INTERRUPTED, stop_by_signal
 from .options import Options, Verb, complete_names, duration
+from .places import place
 
 if TYPE_CHECKING:
     from ..client import Consumer, Message
+    from ..client.replay import Start
 
 NOTHING_CAME = 6  # the exit code of a pull that got no message: its time ran out
 TAKE = 1000  # messages of one receive
@@ -57,9 +59,7 @@ def push(
 @click.command(cls=Verb)
 @click.argument("name", shell_complete=complete_names(None))
 @click.option("--group", default="", help="Topics: the group to read as; made if it is new.")
-@click.option(
-    "--start", type=click.Choice(["earliest", "latest"]), default="earliest", help="Where a new group begins."
-)
+@click.option("--start", type=place, default="earliest", help="Where a new group begins: see `topic replay --from`.")
 @click.option(
     "-n", "--number", default=1, show_default=True, type=click.IntRange(min=0), help="How many; 0: until none comes."
 )
@@ -67,7 +67,9 @@ def push(
 @click.option("--lease", default="30s", show_default=True, type=duration, help="How long they are ours.")
 @click.option("--ack", is_flag=True, help="They are done once they are printed.")
 @click.pass_obj
-def pull(options: Options, name: str, group: str, start: str, number: int, wait: float, lease: float, ack: bool) -> int:
+def pull(
+    options: Options, name: str, group: str, start: Start, number: int, wait: float, lease: float, ack: bool
+) -> int:
     """Take messages of the queue or topic NAME and print their bodies, one a line.
 
     Without --ack they are given back at the end, unharmed. With --json a body that is no UTF-8 comes as body_base64.

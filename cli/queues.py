@@ -136,6 +136,8 @@ def peek(options: Options, name: str, limit: int) -> None:
 @name_argument
 @queue_options
 @click.option("--retention", type=duration_or_none, help="Topics: messages older than this go, or none.")
+@click.option("--retention-bytes", type=size_or_none, help="Topics: beyond so many bytes the oldest go, or none.")
+@click.option("--retention-messages", type=count_or_none, help="Topics: beyond so many the oldest go, or none.")
 @click.pass_obj
 def configure(options: Options, /, name: str, **values: Any) -> None:
     """Change options of the queue or topic NAME; those that are not given stay."""
