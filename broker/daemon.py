@@ -26,6 +26,7 @@ from ..peers.raft.tail import Tail
 from ..peers.raft.words import Members
 from . import checkpoint
 from .config import Config, load, reloadable
+from .damage import Damage
 from .desk import Limits
 from .links import Links
 from .model import Model
@@ -80,7 +81,12 @@ def serve(config: Config, source: str | None = None) -> None:
     """
     with contextlib.ExitStack() as closing:
         daemon = Daemon(config, source, closing)
-        daemon.run()
+        try:
+            daemon.run()
+        except CorruptEntry as fault:
+            if daemon.peering is not None:  # the next start fetches it from the others
+                Damage(daemon.store.folder, daemon.store).note(fault.index)
+            raise
 
 
 class Daemon:
@@ -131,13 +137,21 @@ class Daemon:
             if found.consensus is not None:
                 known = checkpoint.unpack_consensus(found.consensus)
             tail = Tail(known.floor, known.term, store.entries, config.limits.cache_bytes)
-            tail.recall(self._noting(store.replay(), known.history))
+
+            def replay(after: int) -> Iterator[Entry]:
+                return self._noting(store.replay(after), known.history)
+
+            if config.cluster.peers:
+                tail = Damage(store.folder, store).recall(tail, replay, model.state.applied)
+            else:
+                tail.recall(replay(tail.floor))
             tail.commit = tail.applied = model.state.applied
             self.clock.not_before(model.state.stamp_ms)
         except (CorruptEntry, CorruptRow) as fault:
-            raise StartError(
-                f"{store.folder}: {fault}", "restore the data folder from a copy; nothing was changed"
-            ) from fault
+            hint = "restore the data folder from a copy; nothing was changed"
+            if config.cluster.peers:  # a copy would have forgotten what this node voted and acknowledged since
+                hint = "let it join anew: another node.id, an empty data folder, join = true; nothing was changed"
+            raise StartError(f"{store.folder}: {fault}", hint) from fault
         now_ms = self.clock.now_ms()
         timing = Timing(config.cluster.election_ms, config.cluster.heartbeat_ms)
         raft = Raft(config.node.id, found.hard, tail, known.history[-1][1], timing, SystemRandom(), now_ms)

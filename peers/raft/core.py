@@ -81,6 +81,7 @@ class Raft:
         self.peers: dict[int, Peer] = {}
         self.round = 0
         self.transferee = 0
+        self.may_lead = True  # False: parts of what is committed are damaged here
         self._votes: dict[int, bool] = {}
         self._asked_ms = -FOREVER_MS
         self._hard = hard
@@ -234,7 +235,7 @@ class Raft:
         """
         for index, members in reversed(self.history):
             if self.node in members.voters:
-                return True
+                return self.may_lead
             if index <= self.tail.commit:
                 break
         return False
@@ -351,7 +352,7 @@ class Raft:
             case Vote():
                 self._hear_vote(word, now_ms)
             case TimeoutNow():
-                if self.role is Role.REPLICA and self.node in self.members.voters:
+                if self.role is Role.REPLICA and self.node in self.members.voters and self.may_lead:
                     self._campaign(now_ms, transfer=True)
             case Stale():
                 pass  # its term was all it had to say
