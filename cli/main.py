@@ -36,6 +36,7 @@ for verb in (
     daemon.serve,
     daemon.up,
     daemon.status,
+    daemon.check,
     queues.queue,
     topics.topic,
     groups.group,
