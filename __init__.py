@@ -8,7 +8,7 @@ from penstock.client.client import Client
 from penstock.client.cluster import ClusterInfo, MemberInfo, SnapshotInfo
 from penstock.client.consumer import Consumer
 from penstock.client.events import Event, Watch
-from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
+from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Reason, Staleness, TopicInfo
 from penstock.client.jobs import Job, JobOutcome
 from penstock.client.message import Message
 from penstock.client.opening import connect
@@ -68,6 +68,7 @@ __all__ = [
     "ProtocolError",
     "QueueFull",
     "QueueInfo",
+    "Reason",
     "Receipt",
     "SessionExpired",
     "SnapshotInfo",

@@ -5,7 +5,7 @@ from .client import Client
 from .cluster import ClusterInfo, MemberInfo
 from .consumer import Consumer
 from .events import Event, Watch
-from .infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
+from .infos import GroupInfo, JobInfo, QueueInfo, Reason, Staleness, TopicInfo
 from .jobs import Job, JobOutcome
 from .message import Message
 from .opening import connect
@@ -27,6 +27,7 @@ __all__ = [
     "Message",
     "Producer",
     "QueueInfo",
+    "Reason",
     "Receipt",
     "Staleness",
     "TopicInfo",

@@ -15,7 +15,7 @@ from ..peers.errors import AlreadyExists, PenstockError
 from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection
 from .ids import Span
-from .infos import GroupInfo, Info, JobInfo, QueueInfo, TopicInfo, info_from_body
+from .infos import GroupInfo, Info, JobInfo, QueueInfo, Reason, TopicInfo, info_from_body
 from .requests import Request
 
 T = TypeVar("T")
@@ -146,6 +146,24 @@ def retry_jobs(queue: str, spans: Iterable[Span]) -> Steps[tuple[list[Span], int
         if answer.body["count"]:
             again.append((int(answer.body["offset"]), int(answer.body["count"])))
     return again, cursor
+
+
+def retry_dead(queue: str, limit: int | None) -> Steps[list[Span]]:
+    body = (yield _command("job_retry_dead", queue=queue, **_given(limit=limit))).body
+    return [(int(body["first"]), int(body["count"]))] if body["count"] else []
+
+
+def explain(queue: str, offset: int) -> Steps[list[Reason]]:
+    body = (yield Request("job_explain", {"queue": queue, "offset": offset})).body
+    return [Reason(str(each["code"]), str(each["text"])) for each in body["reasons"]]
+
+
+def move(queue: str, target: str, limit: int | None) -> Steps[int]:
+    return int((yield _command("move", queue=queue, target=target, **_given(limit=limit))).body["moved"])
+
+
+def _given(**args: Any) -> dict[str, Any]:
+    return {name: value for name, value in args.items() if value is not None}
 
 
 def _slices(spans: Iterable[Span], size: int) -> Iterator[list[int]]:
