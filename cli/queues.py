@@ -34,7 +34,7 @@ retry_options = (
     click.option("--retry-delay", type=duration, help="Pause before a failed message is given again."),
     click.option("--retry-backoff", type=click.Choice(["constant", "exponential"]), help="How that pause grows."),
     click.option("--retry-delay-max", type=duration, help="The longest pause."),
-    click.option("--retry-jitter", type=click.IntRange(0, 100), help="Percent by which it is shorter or longer."),
+    click.option("--retry-jitter", type=click.IntRange(0, 100), help="Percent by which it may be shorter."),
 )
 
 
@@ -176,8 +176,6 @@ def peek(options: Options, name: str, limit: int) -> None:
 @click.option("--retention", type=duration_or_none, help="Topics: messages older than this go, or none.")
 @click.option("--retention-bytes", type=size_or_none, help="Topics: what is beyond so many bytes goes, or none.")
 @click.option("--retention-messages", type=count_or_none, help="Topics: what is beyond so many goes, or none.")
-@click.option("--retention-bytes", type=size_or_none, help="Topics: beyond so many bytes the oldest go, or none.")
-@click.option("--retention-messages", type=count_or_none, help="Topics: beyond so many the oldest go, or none.")
 @click.pass_obj
 def configure(options: Options, /, name: str, **values: Any) -> None:
     """Change options of the queue or topic NAME; those that are not given stay."""

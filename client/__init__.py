@@ -6,6 +6,7 @@ from .cluster import ClusterInfo, MemberInfo
 from .consumer import Consumer
 from .events import Event, Watch
 from .infos import GroupInfo, JobInfo, QueueInfo, Reason, Staleness, TopicInfo
+from .job_details import JobDetails, JobStep
 from .jobs import Job, JobOutcome
 from .message import Message
 from .opening import connect
@@ -21,8 +22,10 @@ __all__ = [
     "GroupInfo",
     "Job",
     "JobArray",
+    "JobDetails",
     "JobInfo",
     "JobOutcome",
+    "JobStep",
     "MemberInfo",
     "Message",
     "Producer",

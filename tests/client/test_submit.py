@@ -51,7 +51,7 @@ class Queue:
             case "job_cancel":
                 return "ok", {"cancelled": args["count"]}, None
             case "job_retry":
-                return "ok", {"offset": 1000, "count": 2}, None
+                return "ok", {"offset": 1000, "count": 2, "retried": [[args["offset"], 2, 1000]]}, None
             case "status":
                 return "ok", {"applied": 50}, None
             case _:
