@@ -29,6 +29,7 @@ from .waiting import Waiting
 WAIT_MAX_MS = 60_000
 FLOOR_STEP = 50_000  # entries that a checkpoint deletes, at most
 UNCOMMITTED_MAX = 4_000  # entries; then clients are not heard until the majority has caught up
+UNCOMMITTED_BYTES = 64 << 20  # or so many bytes of them
 
 
 class Turn(NamedTuple):
@@ -108,7 +109,10 @@ class Node:
         if self._settling or self.clients.successor or self.raft.transferee:
             return True
         # Only a primary adds to it: one that was deposed with so much has to tell clients where to go.
-        return bool(self._office) and self.raft.tail.last - self.raft.tail.commit > UNCOMMITTED_MAX
+        tail = self.raft.tail
+        return bool(self._office) and (
+            tail.last - tail.commit > UNCOMMITTED_MAX or tail.bytes_after(tail.commit) > UNCOMMITTED_BYTES
+        )
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 
