@@ -120,9 +120,7 @@ def load(path: str | Path) -> Config:
         raise InvalidArgument(
             f"cannot read the configuration {path}: {reason}", "give the path of a daemon.toml with --config"
         ) from error
-    config = parse(text, str(path))
-    key_file = Path(path).parent / config.security.key_file  # beside the file that names it, wherever we are started
-    return replace(config, security=replace(config.security, key_file=str(key_file)))
+    return parse(text, str(path))
 
 
 def parse(text: str, source: str) -> Config:

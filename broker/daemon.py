@@ -145,7 +145,9 @@ class Daemon:
         config, me = self.config, self.config.node.id
         if not config.security.curve:
             return None
-        keys = read_keys(Path(config.security.key_file))
+        # Beside the file that names it, wherever we are started.
+        folder = Path(self.source).parent if self.source is not None else Path()
+        keys = read_keys(folder / config.security.key_file)
         address = self.node.desk.state.addresses.get(me)
         if address is not None and keys.public != address.key:
             raise StartError(

@@ -30,7 +30,8 @@ commands: st.SearchStrategy[Command] = st.one_of(
         SetMembers,
         st.lists(nodes).map(tuple),
         st.lists(nodes).map(tuple),
-        st.lists(st.tuples(nodes, st.text(), st.text(), st.text())).map(tuple),
+        st.lists(st.tuples(nodes, st.text(), st.text(), st.text(), st.text())).map(tuple),
+        st.lists(st.tuples(nodes, numbers)).map(tuple),
     ),
 )
 
