@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from penstock.peers.log import Entry, HardState
-from penstock.peers.messages import Noop, SetMembers
+from penstock.peers.messages import Address, Noop, SetMembers
 from penstock.peers.raft.core import Raft, Timing
 from penstock.peers.raft.tail import Tail, Violation
 from penstock.peers.raft.words import Append, Appended, AskVote, Fetch, Members, Stale, Vote, Word
@@ -279,7 +279,7 @@ def test_rule_6_where_a_member_is_found_is_known_as_soon_as_its_joining_is_in_th
     joining = SetMembers((1, 2, 3, 4), (), (four,))
     restarted = replica([Entry(1, 1, 0, 0, 0, joining, b"")], term=1)
     assert restarted.tail.commit == 0
-    assert restarted.addresses == {4: four[1:]}
+    assert restarted.addresses == {4: Address(*four[1:])}
     follower = replica(term=1)
     follower.step(append([Entry(1, 1, 0, 0, 0, joining, b"")], (0, 0)), 0)
-    assert follower.addresses == {4: four[1:]}
+    assert follower.addresses == {4: Address(*four[1:])}
