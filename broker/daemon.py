@@ -26,9 +26,8 @@ from ..peers.presence import Disks
 from ..peers.raft.core import Raft, Timing
 from ..peers.raft.tail import Tail
 from ..peers.raft.words import Members
-from . import checkpoint
+from . import checkpoint, damage
 from .config import Config, load, reloadable
-from .damage import Damage
 from .desk import Limits
 from .folder import join_anew
 from .links import Links
@@ -88,7 +87,7 @@ def serve(config: Config, source: str | None = None) -> None:
             daemon.run()
         except CorruptEntry as fault:
             if daemon.peering is not None:  # the next start fetches it from the others
-                Damage(daemon.store.folder, daemon.store).note(fault.index)
+                damage.note(daemon.store.folder, [fault.index])
             raise
 
 
@@ -172,7 +171,7 @@ class Daemon:
                 return self._noting(store.replay(after), known.history)
 
             if config.cluster.peers:
-                tail = Damage(store.folder, store).recall(tail, replay, model.state.applied)
+                tail = damage.Damage(store.folder, store).recall(tail, replay, model.state.applied)
             else:
                 tail.recall(replay(tail.floor))
             tail.commit = tail.applied = model.state.applied

@@ -29,18 +29,14 @@ class Damage:
     def __init__(self, folder: Path, log: Log) -> None:
         self.mend = log.mend
         self._log = log
-        self._path = folder / FILE
-
-    def note(self, index: int) -> None:
-        """This one was found to be damaged. A crash may lose the note: who reads that entry next finds it again."""
-        self._write(sorted({*self._read(), index}))
+        self._folder = folder
 
     def damaged(self) -> list[int]:
         """The entries that were found damaged, are still there, and still are."""
-        noted = self._read()
+        noted = _read(self._folder)
         found = [it for it in noted if self._log.raw_entry(it) is not None and self.sound_entry(it) is None]
         if found != noted:
-            self._write(found)
+            _write(self._folder, found)
         return found
 
     def sound_entry(self, index: int) -> bytes | None:
@@ -73,19 +69,27 @@ class Damage:
             raise fault  # it was not deleted by a command: then who knows what else is missing
         for index in range(fault.index, applied + 1):
             if (raw := self.sound_entry(index)) is not None:
-                self._write(sorted({*self._read(), *range(fault.index, index)}))
+                note(self._folder, range(fault.index, index))
                 return decode(index, raw)
         raise fault
 
-    def _read(self) -> list[int]:
-        with contextlib.suppress(FileNotFoundError):
-            return sorted({int(line) for line in self._path.read_text(encoding="ascii").split()})
-        return []
 
-    def _write(self, indexes: list[int]) -> None:
-        if not indexes:
-            self._path.unlink(missing_ok=True)
-            return
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text("".join(f"{index}\n" for index in indexes), encoding="ascii")
-        fresh.replace(self._path)
+def note(folder: Path, indexes: Iterable[int]) -> None:
+    """These were found to be damaged. A crash may lose the note: who reads such an entry next finds it again."""
+    _write(folder, sorted({*_read(folder), *indexes}))
+
+
+def _read(folder: Path) -> list[int]:
+    with contextlib.suppress(FileNotFoundError):
+        return sorted({int(line) for line in (folder / FILE).read_text(encoding="ascii").split()})
+    return []
+
+
+def _write(folder: Path, indexes: list[int]) -> None:
+    path = folder / FILE
+    if not indexes:
+        path.unlink(missing_ok=True)
+        return
+    fresh = path.with_suffix(".new")
+    fresh.write_text("".join(f"{index}\n" for index in indexes), encoding="ascii")
+    fresh.replace(path)

@@ -37,6 +37,7 @@ for verb in (
     daemon.serve,
     daemon.up,
     daemon.status,
+    daemon.check,
     queues.queue,
     topics.topic,
     groups.group,

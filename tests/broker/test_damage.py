@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from penstock.broker.damage import Damage
+from penstock.broker.damage import Damage, note
 from penstock.broker.repair import AGAIN_MS, Repair
 from penstock.peers.log import CorruptEntry, Entry, HardState, decode, encode
 from penstock.peers.messages import Noop
@@ -86,8 +86,8 @@ def test_what_is_missing_stops_the_node(disk: Straw) -> None:
 
 def test_a_note_outlives_the_process_until_the_entry_is_sound_or_gone(disk: Straw, tmp_path: Path) -> None:
     disk.spoil(2, 5)
-    disk.damage.note(5)
-    disk.damage.note(2)
+    note(tmp_path, [5])
+    note(tmp_path, [2])
     again = Damage(tmp_path, disk)
     assert again.damaged() == [2, 5]
     disk.mend(2, sound(2))

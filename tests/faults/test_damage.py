@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 import penstock
 from faults.cluster import NODES, Cluster
 from faults.crew import daemon_at, until
+from penstock.broker.check import check_folder
 from penstock.broker.trim import KEPT_ENTRIES
 from penstock.cli.exits import Refused
 from penstock.cli.private import PrivateDaemon
@@ -62,9 +66,43 @@ def test_a_damaged_entry_of_the_backlog_is_named_and_never_served(stopped: Stopp
     said_which(daemon, index)
 
 
-def receive_all(client: penstock.Client, received: list[bytes]) -> None:
+def check_of(daemon: PrivateDaemon) -> subprocess.CompletedProcess[str]:
+    """`penstock check` on its data."""
+    words = ["check", "--data", str(daemon.data), "--json"]
+    return subprocess.run([sys.executable, "-m", "penstock.cli", *words], capture_output=True, text=True)
+
+
+def test_check_finds_all_of_it_and_the_rest_goes_on_when_it_is_given_up(stopped: Stopped) -> None:
+    daemon, index = stopped("stop")
+    before = check_of(daemon)
+    assert (before.returncode, before.stdout) == (0, ""), before
+    assert "all are sound" in before.stderr
+    assert flip(daemon.data) >= 1
+    after = check_of(daemon)
+    assert after.returncode == 1, after
+    [found] = [json.loads(line) for line in after.stdout.splitlines()]
+    wanted = {"table": "log", "entry": index, "holds": "messages", "queue": "q", "first": 1, "count": 1}
+    assert wanted.items() <= found.items()
+    received: list[bytes] = []
+    with daemon, penstock.connect(daemon.endpoint) as client:
+        refused = check_of(daemon)
+        assert refused.returncode != 0
+        assert "in use by another daemon" in refused.stderr
+        client.job("q/1").cancel()
+        receive_all(client, received, 2)
+    assert received == [b"first", b"third"]
+
+
+def test_check_of_a_node_of_a_cluster_notes_what_its_next_start_is_to_fetch(stopped: Stopped) -> None:
+    daemon, index = stopped("stop")
+    flip(daemon.data)
+    assert [found.entry for found in check_folder(daemon.data, in_cluster=True).damaged] == [index]
+    assert (daemon.data / "damaged").read_text() == f"{index}\n"
+
+
+def receive_all(client: penstock.Client, received: list[bytes], count: int = 3) -> None:
     with client.consumer("q", prefetch=0) as consumer:
-        while (message := consumer.receive(timeout=30)) is not None:
+        while len(received) < count and (message := consumer.receive(timeout=30)) is not None:
             received.append(message.body)
             message.ack().wait()
 
