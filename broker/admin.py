@@ -7,6 +7,7 @@ from ..peers.errors import AlreadyExists, InvalidArgument, SessionExpired
 from ..peers.log import Entry
 from .delivery import fail_lease, give_back
 from .queues import QUEUE, Options, change_options
+from .scheduling import orphan
 from .sessions import OK, Answer, Session
 from .state import State
 from .views import queue_info
@@ -35,6 +36,7 @@ def delete(state: State, command: m.Delete) -> Answer:
     del state.queues[command.name]
     queue.deleted = True
     state.emit(f"{queue.kind}.deleted", queue.name)
+    orphan(state, queue.name)
     state.ended[queue.name] = None
     state.wake(queue)
     state.drop(queue)

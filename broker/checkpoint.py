@@ -74,7 +74,7 @@ def take(model: Model, consensus: Consensus) -> Checkpoint:
         steps += [(queue_id, home, step) for home, step in queue.outcomes.take_recent().items()]
         queues[queue_id] = msgpack.packb(_pack_queue(queue, leases.get(queue_id, [])))
     sessions = {id: _pack_session(state.sessions[id]) for id in sorted(state.touched_sessions) if id in state.sessions}
-    kept = {extent.home for _, extent in extents} | {home for _, home, _ in steps}
+    kept = {extent.home for _, extent in extents} | {home for _, home, _ in steps} | state.schedules.take_fresh()
     packed = msgpack.packb(consensus)
     made = Checkpoint(
         state.applied, consensus.floor, packed, _pack_meta(state), queues, sessions, extents, steps, kept, state.gone
@@ -110,6 +110,7 @@ def _pack_meta(state: State) -> bytes:
             "stamp_ms": state.stamp_ms,
             "next_queue_id": state.next_queue_id,
             "last_event": state.last_event,
+            "schedules": state.schedules.pack(),
             "shares": sorted(state.shares.items()),
             "addresses": sorted(state.addresses.items()),
             "disks": sorted(state.disks.items()),
@@ -149,6 +150,7 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
     state.applied, state.stamp_ms = fields["applied"], fields["stamp_ms"]
     state.next_queue_id = fields["next_queue_id"]
     state.last_event = tuple(fields["last_event"])
+    state.schedules.restore(fields["schedules"])
     state.shares = dict(fields["shares"])
     state.addresses = {node: Address(*address) for node, address in fields["addresses"]}
     state.disks = dict(fields["disks"])

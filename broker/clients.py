@@ -9,17 +9,19 @@ from ..peers import messages as m
 from ..peers import wire
 from ..peers.errors import NoQuorum, NotPrimary, PenstockError, ProtocolError, shown
 from ..peers.raft.core import Raft
-from . import cluster, reads
+from . import cluster, planning, reads
 from . import requests as ask
 from .desk import Desk, Frames
 from .greeting import Greeter
+from .planning import Planner
 from .sessions import Answer, Session
 from .trim import Asked, Trim
 from .waiting import Waiting
 
 OPS = sorted(
     [
-        *ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "watch", "ping", "bye", "status", "cluster",
+        *ask.COUNTED, *planning.COUNTED, "schedule_add", *reads.READS, *reads.WAITING_READS,
+        "hello", "pull", "watch", "ping", "bye", "status", "cluster",
         "cluster_add", "cluster_remove", "cluster_transfer", "crash", "snapshot",
     ]
 )  # fmt: skip
@@ -34,6 +36,7 @@ class Tools(NamedTuple):
     desk: Desk
     greeter: Greeter
     waiting: Waiting
+    planner: Planner
 
 
 class Clients:
@@ -52,13 +55,15 @@ class Clients:
         self._readers: dict[bytes, None] = {}  # connections without a session, that only read, and only here
         self._makes: dict[str, Make] = {
             **ask.COUNTED,
+            **planning.COUNTED,
+            "schedule_add": lambda args, payload, bounds: self.planner.add(args, payload, bounds, self.desk.now_ms),
             "cluster_add": lambda args, payload, bounds: cluster.add(raft, self.desk.state, self.disks, args),
             "cluster_remove": lambda args, payload, bounds: cluster.remove(raft, self.desk.state, self.disks, args),
         }
 
     def furnish(self, tools: Tools) -> None:
         """Serve them with these from now on."""
-        self.desk, self.greeter, self.waiting = tools
+        self.desk, self.greeter, self.waiting, self.planner = tools
 
     # -- at the primary -----------------------------------------------------------------------------------------------
 
@@ -99,7 +104,7 @@ class Clients:
         """Propose what is asked for. A refusal is proposed too: it uses up the sequence, so that no gap follows."""
         try:
             command, payload = make(request.args, request.payload, self.bounds)
-            if type(command) is m.Append:  # only this: results and acks let go of what fills the disk
+            if type(command) in (m.Append, m.AddSchedule):  # only these: results and acks let go of what fills the disk
                 self.desk.take_room(len(payload))
         except PenstockError as fault:
             command, payload = m.Refuse(fault.code, fault.message, fault.hint), b""

@@ -251,7 +251,7 @@ class Daemon:
         while not self.stopping:
             limits = self.config.limits
             heard_max = 0 if node.is_crowded else limits.heard_max
-            heard = links.receive(0 if lost else self._wait_ms(), heard_max, limits.heard_bytes)
+            heard = links.receive(_at_once if lost else self._wait_ms, heard_max, limits.heard_bytes)
             lost = self._carry_out(self._turn(heard, lost))
             self._between_turns()
         turn = node.close(clock.now_ms())
@@ -344,6 +344,10 @@ class Daemon:
         self.store.turn_bytes_max = turn_bytes_max(self.config)
         logging.getLogger("penstock").setLevel(fresh.node.log_level.upper())
         logger.info("reload: applied=%s needs_restart=%s", ",".join(applied) or "-", ",".join(restart) or "-")
+
+
+def _at_once() -> int:
+    return 0
 
 
 def _next_incarnation(folder: Path) -> int:

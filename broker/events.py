@@ -19,7 +19,7 @@ PATTERNS_MAX = 100
 TEXT_MAX = 200  # characters of a text in an event: a reason may have thousands, and so many events are kept
 QUEUE_TYPES = ("created", "configured", "deleted", "paused", "resumed")
 JOB_TYPES = ("queued", "running", "done", "failed", "dead", "cancelled", "expired", "progress")
-SCHEDULE_TYPES = ("added", "removed", "paused", "resumed", "fired")
+SCHEDULE_TYPES = ("added", "removed", "paused", "resumed", "fired", "skipped")
 TYPES = frozenset(
     [
         *[f"{kind}.{what}" for kind in ("queue", "topic") for what in QUEUE_TYPES],

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..peers import messages as m
 from ..peers.errors import ERRORS, PenstockError, SessionExpired
 from ..peers.log import Entry
-from . import admin, delivery, jobs, topics
+from . import admin, delivery, jobs, scheduling, topics
 from .extents import Reader
 from .sessions import OK, Answer, refusal
 from .state import State
@@ -100,6 +100,16 @@ class Model:
                 return topics.delete_group(state, command)
             case m.SeekGroup():
                 return topics.seek_group(state, command)
+            case m.AddSchedule():
+                return scheduling.add(state, entry, command)
+            case m.RemoveSchedule():
+                return scheduling.remove(state, command)
+            case m.PauseSchedule():
+                return scheduling.pause(state, command)
+            case m.FireSchedule():
+                return scheduling.fire(state, command)
+            case m.RunSchedule():
+                return scheduling.run(state, command)
             case m.Trim():
                 return topics.trim(state, command)
             case m.Sweep():

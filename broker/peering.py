@@ -46,6 +46,7 @@ class Peering:
         self._pieces: list[Chunk | ChunkAck] = []
         self._copies: list[AskEntry | GivenEntry] = []
         self._known: dict[int, PeerAddress] = dict(links.addresses)
+        self._configured = frozenset(links.addresses)
         self._heard_ms = 0
         self._grace_ms = 0
         clients.share(links.register)
@@ -143,6 +144,7 @@ class Peering:
             if node in members and self._known.get(node) != address:
                 self._known[node] = address
                 self.links.add_peer(node, address)
-        for node in [node for node in self._known if node not in members]:
+        # Those of the configuration stay: who was away while the members changed has an old log, and only them to hear.
+        for node in [node for node in self._known if node not in members and node not in self._configured]:
             del self._known[node]
             self.links.remove_peer(node)

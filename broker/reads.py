@@ -13,6 +13,7 @@ from .extents import Outcome
 from .groups import Piece
 from .jobs import STATUSES, Jobs, ended_info, job_queue
 from .queues import QUEUE, TOPIC, Queue
+from .scheduling import schedule_of
 from .state import State
 from .topics import OFFSET, place, topic_of
 from .views import queue_info
@@ -49,8 +50,10 @@ def delivery(pieces: list[Piece], payload: Payload) -> tuple[list[list[int]], by
         if extent.note is None:
             parts.append(Part(raw, place, place + end - start, extent.total, extent.plain))
             continue
-        for at in range(end - start):  # dead letters: each of them says where it came from
-            note = {**extent.note, "penstock-offset": extent.note["penstock-offset"] + start + at - extent.first}
+        for at in range(end - start):
+            note = extent.note
+            if "penstock-offset" in note:  # dead letters: each of them says where it came from
+                note = {**note, "penstock-offset": note["penstock-offset"] + start + at - extent.first}
             parts.append(Part(raw, place + at, place + at + 1, extent.total, extent.plain, note))
     return ranges, join_payload(parts) if parts else None
 
@@ -74,6 +77,20 @@ def describe(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Fou
     queue = state.queue(ask.name_of(args, "name"))
     group = None if args.get("group") is None else state.group(queue, ask.name_of(args, "group", "")).name
     return Found(queue_info(queue, now_ms, group))
+
+
+def list_schedules(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    limit = ask.integer(args, "limit", 1, LIST_MAX, LIST_MAX)
+    after = ask.name_of(args, "after", "")
+    names = sorted(name for name in state.schedules.by_name if name > after)
+    items = [state.schedules.by_name[name].info() for name in names[:limit]]
+    return Found({"items": items, "more": len(items) < len(names)})
+
+
+def describe_schedule(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    """With the job that it makes."""
+    schedule = schedule_of(state, ask.name_of(args, "name"))
+    return Found(schedule.info(), payload(schedule.home))
 
 
 def peek(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
@@ -202,7 +219,8 @@ def _data(outcome: Outcome, payload: Payload) -> list[bytes]:
 
 WaitingRead = Callable[[State, ask.Args, int, Payload], Found | None]  # None: nothing yet
 READS: Mapping[str, Callable[[State, ask.Args, int, Payload], Found]] = {
-    "list": list_queues, "describe": describe, "peek": peek, "job_status": job_status, "jobs": list_jobs,
+    "list": list_queues, "describe": describe, "peek": peek, "schedules": list_schedules, "schedule": describe_schedule,
+    "job_status": job_status, "jobs": list_jobs,
 }  # fmt: skip
 WAITING_READS: Mapping[str, WaitingRead] = {"job_result": job_result, "outcomes": outcomes, "read": read}
 

@@ -10,6 +10,7 @@ from .events import TEXT_MAX, TYPES, Event
 from .extents import Reader
 from .groups import Group, Lease
 from .queues import QUEUE, Options, Queue
+from .schedules import Schedules
 from .sessions import Session
 
 FORGET_MAX = 256  # steps of outcomes forgotten within one command
@@ -51,6 +52,7 @@ class State:
         self.addresses: dict[int, Address] = {}  # of all nodes that ever belonged
         self.disks: dict[int, int] = {}  # of the members, as of the last change of them
         self.shares: dict[int, int] = {}  # log entries that more than one extent points at: how many more
+        self.schedules = Schedules()
         self.last_event = (0, -1)  # the place of the latest one: (log entry, number in it)
         # What the last commands did, for the node to take. None of it is state.
         self.events: list[Event] = []

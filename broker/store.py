@@ -240,7 +240,7 @@ class Store:
                 txn.delete(_INDEX.pack(index), db=self._pins)
         for index in range(self._floor + 1, made.floor + 1):
             key = _INDEX.pack(index)
-            if index not in made.kept and not txn.delete(key, db=self._pins):
+            if not txn.delete(key, db=self._pins) and index not in made.kept:
                 txn.delete(key, db=self._log)
 
     # -- reading: rows as of the last commit; the read transaction ends with the turn --------------------------------

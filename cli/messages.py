@@ -14,6 +14,7 @@ from . import output
 from .exits import INTERRUPTED, stop_by_signal
 from .options import Options, Verb, complete_names, duration
 from .places import place
+from .sending import given, sending_options
 
 if TYPE_CHECKING:
     from ..client import Consumer, Message
@@ -27,24 +28,27 @@ TAKE = 1000  # messages of one receive
 @click.argument("name", shell_complete=complete_names(None))
 @click.argument("body", required=False)
 @click.option("--header", "headers", multiple=True, metavar="KEY=VALUE", help="A header; may be repeated.")
-@click.option("--key", help="The key of the message.")
 @click.option(
     "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The body is this file."
 )
+@sending_options
 @click.pass_obj
 def push(
-    options: Options, name: str, body: str | None, headers: tuple[str, ...], key: str | None, file: Path | None
+    options: Options, /, name: str, body: str | None, headers: tuple[str, ...], file: Path | None, **values: Any
 ) -> None:
-    """Publish BODY to the queue or topic NAME; `-`: one message for every line of stdin.
+    """Publish BODY to the queue or topic NAME; `-`: one message for every line of stdin, all with the same options.
 
-    Returns when everything is acknowledged.
+    Returns when everything is acknowledged. All options but --header, --key and --file are for queues.
     """
     pairs = _pairs(headers)
+    chosen = given(values)
+    if "id" in chosen and body == "-":
+        raise InvalidArgument("--id is given for the lines of stdin", "an id is that of one message")
     bodies = _bodies(body, file)
     pushed = 0
     with options.connect() as client, client.producer(name) as producer:
         for item in bodies:
-            receipt = producer.send(item, headers=pairs, key=key)
+            receipt = producer.send(item, headers=pairs, **chosen)
             pushed += 1
         producer.flush(timeout=options.timeout)
         result: dict[str, Any] = {"name": name, "pushed": pushed}

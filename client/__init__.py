@@ -5,7 +5,8 @@ from .client import Client
 from .cluster import ClusterInfo, MemberInfo
 from .consumer import Consumer
 from .events import Event, Watch
-from .infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
+from .infos import GroupInfo, JobInfo, QueueInfo, Reason, Staleness, TopicInfo
+from .job_details import JobDetails, JobStep
 from .jobs import Job, JobOutcome
 from .message import Message
 from .opening import connect
@@ -21,12 +22,15 @@ __all__ = [
     "GroupInfo",
     "Job",
     "JobArray",
+    "JobDetails",
     "JobInfo",
     "JobOutcome",
+    "JobStep",
     "MemberInfo",
     "Message",
     "Producer",
     "QueueInfo",
+    "Reason",
     "Receipt",
     "Staleness",
     "TopicInfo",

@@ -112,8 +112,9 @@ class JobArray(Sequence[Job]):
 
     def retry(self) -> JobArray:
         """Submit those that are dead again: the new jobs."""
-        spans, cursor = calls.run(self._connection, calls.retry_jobs(self.queue, self._spans))
-        return JobArray(self._connection, self.queue, spans, cursor)
+        return JobArray(
+            self._connection, self.queue, calls.run(self._connection, calls.retry_jobs(self.queue, self._spans))
+        )
 
     def _job(self, place: int) -> Job:
         job = self._jobs.get(place)

@@ -92,6 +92,13 @@ class Client(Closing):
         """Remove the messages of a queue that are not leased. Returns how many."""
         return self._run(calls.purge(name))
 
+    def move(self, name: str, target: str, limit: int | None = None) -> int:
+        """Move what waits in a queue, the oldest `limit` messages, to the end of another one. Returns how many.
+
+        Raises NotFound, QueueFull, InvalidArgument.
+        """
+        return self._run(calls.move(name, target, limit))
+
     def pause(self, name: str) -> QueueInfo | TopicInfo:
         """Have it take messages and give none."""
         return self._run(calls.change("pause", name))
@@ -337,6 +344,11 @@ class Client(Closing):
             job.info = info
             jobs.append(job)
         return jobs
+
+    def retry_dead(self, queue: str, limit: int | None = None) -> JobArray:
+        """Submit the dead jobs of a queue again, the oldest `limit` of them: the new jobs. Raises NotFound,
+        QueueFull."""
+        return JobArray(self._connection, queue, self._run(calls.retry_dead(queue, limit)))
 
     def as_completed(self, jobs: Iterable[Job], timeout: float | str | None = None) -> Iterator[Job]:
         """The jobs, each as soon as it has ended; their `result` then answers at once. `timeout` in seconds or as text.

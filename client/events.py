@@ -49,7 +49,8 @@ class Stream:
     awaits."""
 
     def __init__(self, patterns: str | Iterable[str], after: str | None) -> None:
-        self.patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        one = isinstance(patterns, str) or not isinstance(patterns, Iterable)
+        self.patterns = [patterns] if one else list(patterns)
         if not self.patterns or not all(isinstance(pattern, str) for pattern in self.patterns):
             raise InvalidArgument(f"patterns is {patterns!r:.80}", 'give texts such as "job.*", or "*" for everything')
         if after is not None and not isinstance(after, str):

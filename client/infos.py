@@ -91,7 +91,7 @@ class Info:
 
     @property
     def retry_jitter(self) -> int:
-        """By how many percent at most a pause is shorter or longer."""
+        """By how many percent at most a pause is shorter."""
         return int(self.options.get("retry_jitter", 0))
 
 

@@ -119,7 +119,7 @@ class Raft:
     @property
     def is_alone(self) -> bool:
         """A majority of one: what it writes is committed by its own fsync."""
-        return self.members.voters == (self.node,)
+        return self.history[-1][1].voters == (self.node,)
 
     @property
     def may_propose(self) -> bool:
@@ -513,8 +513,11 @@ class Raft:
 
     def _count(self) -> None:
         """Commit what a majority holds, if it is of our own term."""
-        matches = {node: peer.match for node, peer in self.peers.items()}
-        index = quorum.reached(self.members.voters, {**matches, self.node: self.tail.stable})
+        if self.is_alone:  # in each turn of a lone node
+            index = self.tail.stable
+        else:
+            matches = {node: peer.match for node, peer in self.peers.items()}
+            index = quorum.reached(self.members.voters, {**matches, self.node: self.tail.stable})
         if index > self.tail.commit and self.tail.term_at(index) == self.term:
             self.tail.commit = index
 

@@ -95,7 +95,8 @@ class Client:
 COUNTED = {
     "append", "ack", "complete", "nack", "reject", "release", "extend", "create", "configure", "delete", "purge",
     "pause", "resume", "group_create", "group_seek", "group_delete", "job_cancel", "job_retry", "bye",
-    "cluster_add", "cluster_remove",
+    "cluster_add", "cluster_remove", "schedule_add", "schedule_remove", "schedule_pause", "schedule_resume",
+    "schedule_run",
 }  # fmt: skip
 
 
