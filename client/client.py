@@ -26,6 +26,7 @@ from .options import AnyOptions, QueueOptions, TopicOptions, pack_options
 from .producer import Producer
 from .properties import ArrayOptions, JobOptions
 from .replay import Replay, Start, Stop, pack_start
+from .schedules import Schedules
 from .submit import Gatherer, submit_many
 
 T = TypeVar("T")
@@ -192,6 +193,11 @@ class Client(Closing):
         """
         self._writes("a watch")
         return Watch(self._connection, patterns, after)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules: jobs that the daemon makes again and again."""
+        return Schedules(self._connection)
 
     @property
     def staleness(self) -> Staleness | None:
