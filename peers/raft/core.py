@@ -14,7 +14,7 @@ from random import Random
 from typing import NamedTuple
 
 from ..log import Entry, HardState
-from ..messages import Command, Noop, SetMembers
+from ..messages import Address, Command, Noop, SetMembers
 from . import quorum
 from .tail import Tail, Violation
 from .words import Append, Appended, AskVote, Fetch, Members, Stale, TimeoutNow, Vote, Word
@@ -76,7 +76,9 @@ class Raft:
         self.role = Role.REPLICA
         self.primary = 0  # 0: not known
         self.history: list[tuple[int, Members]] = [(tail.floor, members)]
-        self.addresses: dict[int, tuple[str, str, str]] = {}  # as told by the changes in the log, committed or not
+        # As told by the changes in the log, committed or not:
+        self.addresses: dict[int, Address] = {}
+        self.disks: dict[int, int] = {}
         self._remember(tail.changes)
         self.peers: dict[int, Peer] = {}
         self.round = 0
@@ -198,6 +200,10 @@ class Raft:
         elif self.role is Role.PRIMARY and (peer := self.peers.get(node)) is not None:
             peer.heard_ms = -FOREVER_MS
             self._check_ms = min(self._check_ms, now_ms + 2 * self.timing.heartbeat_ms)
+
+    def hold(self, now_ms: int) -> None:
+        """Stand for no election for now, as if the primary had just been heard."""
+        self._wait_anew(now_ms)
 
     def stable(self, index: int) -> None:
         """Our entries up to `index` are durable: from now on they count."""
@@ -442,8 +448,8 @@ class Raft:
         for entry in entries:
             if type(entry.command) is SetMembers:
                 # An id has one address for good, so those of a change that was truncated do no harm.
-                rows = entry.command.addresses
-                self.addresses |= {node: (client, listen, publish) for node, client, listen, publish in rows}
+                self.addresses |= {node: Address(*address) for node, *address in entry.command.addresses}
+                self.disks |= entry.command.disks
                 self.history.append((entry.index, Members(entry.command.voters, entry.command.learners)))
 
     def _answer(self, append: Append, match: int) -> None:

@@ -15,7 +15,13 @@ text = st.text(max_size=8)
 options = st.dictionaries(text, st.none() | numbers, max_size=2)
 EXAMPLES: dict[type[Any], st.SearchStrategy[Any]] = {
     m.Noop: st.builds(m.Noop, numbers),
-    m.SetMembers: st.builds(m.SetMembers, st.tuples(numbers), st.tuples(numbers), st.just(())),
+    m.SetMembers: st.builds(
+        m.SetMembers,
+        st.tuples(numbers),
+        st.tuples(numbers),
+        st.tuples(st.tuples(numbers, text, text, text, text)),
+        st.tuples(st.tuples(numbers, numbers)),
+    ),
     m.OpenSession: st.builds(m.OpenSession, text, text, numbers),
     m.EndSession: st.builds(m.EndSession, numbers, st.booleans()),
     m.Refuse: st.builds(m.Refuse, text, text, text),
