@@ -1,4 +1,4 @@
-"""What commands do to queues, topics, groups and sessions as a whole."""
+"""What commands do to queues, topics and sessions as a whole."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from ..peers import messages as m
 from ..peers.errors import AlreadyExists, InvalidArgument, SessionExpired
 from ..peers.log import Entry
 from .delivery import fail_lease, give_back
-from .groups import Group
-from .queues import QUEUE, TOPIC, Options, Queue, change_options
+from .queues import QUEUE, Options, change_options
 from .sessions import OK, Answer, Session
 from .state import State
-from .views import group_info, queue_info
+from .views import queue_info
 
 
 def create(state: State, command: m.Create) -> Answer:
@@ -25,6 +24,7 @@ def configure(state: State, command: m.Configure) -> Answer:
     queue = state.queue(command.name)
     queue.options = change_options(queue.options, command.options, queue.kind)
     state.touched_queues.add(queue.id)
+    state.emit(f"{queue.kind}.configured", queue.name, options=command.options)
     return Answer("ok", queue_info(queue, state.stamp_ms))
 
 
@@ -34,6 +34,7 @@ def delete(state: State, command: m.Delete) -> Answer:
         state.end_lease(lease)
     del state.queues[command.name]
     queue.deleted = True
+    state.emit(f"{queue.kind}.deleted", queue.name)
     state.ended[queue.name] = None
     state.wake(queue)
     state.drop(queue)
@@ -43,11 +44,12 @@ def delete(state: State, command: m.Delete) -> Answer:
 def purge(state: State, command: m.Purge) -> Answer:
     queue = state.queue(command.name)
     if queue.kind != QUEUE:
-        raise InvalidArgument(f"{queue.name} is a topic and cannot be purged", "delete it, or set its retention_ms")
+        raise InvalidArgument(f"{queue.name} is a topic and cannot be purged", "delete it, or set its retention")
     leased = sorted(span for lease in state.leases.values() if lease.queue_id == queue.id for span in lease.spans)
     count = queue.groups[""].take_all_waiting(queue.next, leased)
     state.ended[queue.name] = None
     state.drop(queue)
+    state.emit("queue.purged", queue.name, messages=count)
     return Answer("ok", {"purged": count})
 
 
@@ -57,57 +59,8 @@ def pause(state: State, command: m.Pause) -> Answer:
     if not queue.paused:
         state.wake(queue)
     state.touched_queues.add(queue.id)
+    state.emit(f"{queue.kind}.{'paused' if command.paused else 'resumed'}", queue.name)
     return Answer("ok", queue_info(queue, state.stamp_ms))
-
-
-def _topic(state: State, name: str) -> Queue:
-    topic = state.queue(name)
-    if topic.kind != TOPIC:
-        raise InvalidArgument(f"{topic.name} is a queue and has no groups of its own", "groups are for topics")
-    return topic
-
-
-def create_group(state: State, command: m.CreateGroup) -> Answer:
-    topic = _topic(state, command.topic)
-    if command.group in topic.groups:
-        raise AlreadyExists(
-            f"group {command.group} of topic {topic.name} exists already", "use it, or take another name"
-        )
-    group = Group(command.group, topic.next if command.start == "latest" else topic.trimmed)
-    topic.groups[command.group] = group
-    state.touched_queues.add(topic.id)
-    return Answer("ok", group_info(group, topic, state.stamp_ms))
-
-
-def delete_group(state: State, command: m.DeleteGroup) -> Answer:
-    topic = _topic(state, command.topic)
-    group = state.group(topic, command.group)
-    for lease in [lease for lease in state.leases.values() if lease.group is group]:
-        state.end_lease(lease)
-    del topic.groups[command.group]
-    state.wake_group(topic.name, command.group)
-    state.touched_queues.add(topic.id)
-    return OK
-
-
-def trim(state: State, command: m.Trim) -> Answer:
-    """Drop what is past its retention, from every group too."""
-    topic = _topic(state, command.queue)
-    before = min(command.before, topic.next)
-    if before <= topic.trimmed:
-        return OK
-    for lease in [lease for lease in state.leases.values() if lease.queue_id == topic.id]:
-        kept = [span._replace(first=max(span.first, before)) for span in lease.spans if span.end > before]
-        lease.group.leased -= sum(s.end - s.first for s in lease.spans) - sum(s.end - s.first for s in kept)
-        lease.spans = kept
-        if not kept:
-            state.forget_lease(lease)
-    for group in topic.groups.values():
-        group.raise_floor(before)
-    state.wake(topic)  # leases may have been cut: the window of what may be in flight has room again
-    topic.trimmed = before
-    state.drop(topic)
-    return OK
 
 
 def sweep(state: State, command: m.Sweep) -> Answer:
@@ -123,6 +76,7 @@ def open_session(state: State, entry: Entry, command: m.OpenSession) -> Answer:
     session = Session(entry.index, command.secret, command.client, command.sequence)
     state.sessions[session.id] = session
     state.touched_sessions.add(session.id)
+    state.emit("session.opened", session=session.id, client=session.client)
     return Answer("ok", {"session": session.token, "last": session.last})
 
 
@@ -142,4 +96,5 @@ def end_session(state: State, command: m.EndSession) -> Answer:
         give_back(state, queue, lease.group, taken)
     del state.sessions[session.id]
     state.gone.sessions.append(session.id)
+    state.emit("session.ended", session=session.id, expired=command.expired)
     return OK

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..peers import messages as m
 from ..peers.errors import ERRORS, PenstockError, SessionExpired
 from ..peers.log import Entry
-from . import admin, delivery, jobs
+from . import admin, delivery, jobs, topics
 from .extents import Reader
 from .sessions import OK, Answer, refusal
 from .state import State
@@ -68,12 +68,16 @@ class Model:
                 return delivery.extend(state, entry, command)
             case m.Expire():
                 return delivery.expire(state, entry, command)
-            case m.Noop() | m.Count():
+            case m.Count():
+                return OK
+            case m.Noop():
+                state.emit("node.primary", node=command.node, term=entry.term)
                 return OK
             case m.SetMembers():
                 state.addresses |= {
                     node: (client, listen, publish) for node, client, listen, publish in command.addresses
                 }
+                state.emit("member.changed", voters=command.voters, learners=command.learners)
                 return OK
             case m.Refuse():
                 return refusal(ERRORS[command.code](command.message, command.hint))
@@ -92,11 +96,13 @@ class Model:
             case m.Pause():
                 return admin.pause(state, command)
             case m.CreateGroup():
-                return admin.create_group(state, command)
+                return topics.create_group(state, command)
             case m.DeleteGroup():
-                return admin.delete_group(state, command)
+                return topics.delete_group(state, command)
+            case m.SeekGroup():
+                return topics.seek_group(state, command)
             case m.Trim():
-                return admin.trim(state, command)
+                return topics.trim(state, command)
             case m.Sweep():
                 return admin.sweep(state, command)
             case m.Forget():

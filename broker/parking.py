@@ -34,6 +34,7 @@ class Parking:
 
     def __init__(self) -> None:
         self._lines: dict[Key, deque[Parked]] = {}
+        self._names: dict[str, dict[Key, None]] = {}  # the lines by the first word of their keys
         self._by_request: dict[tuple[int, int], Parked] = {}
         self._by_session: dict[int, set[int]] = {}
         self._deadlines: list[tuple[int, int, int]] = []  # (deadline_ms, session, sequence)
@@ -50,7 +51,11 @@ class Parking:
         self.remove(parked.session, parked.sequence)
         if self._blanks > BLANKS_MAX + len(self._by_request):
             self._sweep()
-        self._lines.setdefault(parked.key, deque()).append(parked)
+        line = self._lines.get(parked.key)
+        if line is None:
+            line = self._lines[parked.key] = deque()
+            self._names.setdefault(parked.key[0], {})[parked.key] = None
+        line.append(parked)
         self._by_request[parked.session, parked.sequence] = parked
         self._by_session.setdefault(parked.session, set()).add(parked.sequence)
         heappush(self._deadlines, (parked.deadline_ms, parked.session, parked.sequence))
@@ -60,6 +65,9 @@ class Parking:
         self._blanks = 0
         lines = {key: deque(parked for parked in line if not parked.gone) for key, line in self._lines.items()}
         self._lines = {key: line for key, line in lines.items() if line}
+        self._names = {}
+        for key in self._lines:
+            self._names.setdefault(key[0], {})[key] = None
         self._deadlines = [(it.deadline_ms, it.session, it.sequence) for it in self._by_request.values()]
         heapify(self._deadlines)
 
@@ -83,8 +91,16 @@ class Parking:
             if not line[0].gone:
                 return line[0]
             line.popleft()
-        self._lines.pop(key, None)
+        if self._lines.pop(key, None) is not None:
+            keys = self._names[key[0]]
+            del keys[key]
+            if not keys:
+                del self._names[key[0]]
         return None
+
+    def keys_of(self, name: str) -> list[Key]:
+        """The keys, of those that begin with `name`, where somebody may wait."""
+        return list(self._names.get(name, ()))
 
     def all(self, key: Key) -> list[Parked]:
         """Everyone in line; they stay there."""

@@ -12,6 +12,7 @@ from ..peers.errors import InvalidArgument, TooLarge, shown
 from ..peers.messages import Command, Ranges
 from ..peers.wire import pack_payload, unpack_payload
 from .queues import LIMITS, QUEUE, TOPIC, Options, change_options
+from .topics import EARLIEST, LATEST, STARTS
 
 Args = Mapping[str, Any]
 NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,199}(?:\.dead){0,4}")  # the longest name has dead letters, too
@@ -151,8 +152,21 @@ def _resume(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
 
 
 def _group_create(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
-    start = choice(args, "start", ("earliest", "latest"), "earliest")
-    return Proposal(m.CreateGroup(name_of(args, "topic"), name_of(args, "group"), start), NO_PAYLOAD)
+    return Proposal(m.CreateGroup(name_of(args, "topic"), name_of(args, "group"), *beginning(args)), NO_PAYLOAD)
+
+
+def _group_seek(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
+    return Proposal(m.SeekGroup(name_of(args, "topic"), name_of(args, "group"), *beginning(args)), NO_PAYLOAD)
+
+
+def beginning(args: Args) -> tuple[str, int]:
+    """Where reading begins: `start`, and `at`, which only an offset and a time need."""
+    start = choice(args, "start", STARTS, EARLIEST)
+    if start in (EARLIEST, LATEST):
+        if args.get("at") is not None:
+            raise InvalidArgument(f"at is {shown(args['at'])}, and start {start}", "leave at out")
+        return start, 0
+    return start, integer(args, "at", 0, OFFSET_MAX)
 
 
 def _group_delete(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
@@ -243,6 +257,6 @@ def _retry(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
 COUNTED: dict[str, Callable[[Args, bytes | None, Bounds], Proposal]] = {
     "append": _append, "ack": _ack, "complete": _complete, "nack": _nack, "reject": _reject, "release": _release,
     "extend": _extend, "create": _create, "configure": _configure, "delete": _delete, "purge": _purge, "pause": _pause,
-    "resume": _resume, "group_create": _group_create, "group_delete": _group_delete, "job_cancel": _cancel,
-    "job_retry": _retry,
+    "resume": _resume, "group_create": _group_create, "group_seek": _group_seek, "group_delete": _group_delete,
+    "job_cancel": _cancel, "job_retry": _retry,
 }  # fmt: skip

@@ -52,9 +52,9 @@ class State:
         self.last_event = (0, -1)  # the place of the latest one: (log entry, number in it)
         # What the last commands did, for the node to take. None of it is state.
         self.events: list[Event] = []
-        self.woken: dict[
-            tuple[str, str], None
-        ] = {}  # a set that keeps its order: (queue, group) where something may have become ready, or that is gone
+        # A set that keeps its order: (queue, group) where something may have become ready, or that is gone. Group None:
+        # all those of the topic, however many, at the price of one.
+        self.woken: dict[tuple[str, str | None], None] = {}
         self.ended: dict[str, None] = {}  # queues where jobs ended
         self.timers: list[Timer] = []
         self.touched_queues: set[int] = set()
@@ -84,6 +84,7 @@ class State:
         self.queues[name] = queue
         self.by_id[queue.id] = queue
         self.touched_queues.add(queue.id)
+        self.emit(f"{kind}.created", name)
         return queue
 
     def end_lease(self, lease: Lease) -> None:
@@ -152,8 +153,7 @@ class State:
 
     def wake(self, queue: Queue) -> None:
         """Parked pulls of all groups should look again."""
-        for group in queue.groups:
-            self.wake_group(queue.name, group)
+        self.woken[queue.name, "" if queue.kind == QUEUE else None] = None
 
     def wake_group(self, queue: str, group: str) -> None:
         """Parked pulls of one group should look again."""

@@ -146,7 +146,8 @@ def _with_pools(
     arguments = ["serve", "--no-pools", "--data", settings.node.data]
     arguments += ["--config", source] if source else []
     arguments += [part for endpoint in settings.node.listen for part in ("--listen", endpoint)]
-    return supervise(arguments, Path(settings.node.data), pools, ready)
+    others = [peer.client for peer in settings.cluster.peers if peer.id != settings.node.id]
+    return supervise(arguments, Path(settings.node.data), pools, others, ready)
 
 
 def _how_to_use(endpoint: str, queue: str, tasks: str) -> list[str]:

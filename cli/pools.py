@@ -69,7 +69,7 @@ def start(
     if log is not None and not detach:
         raise InvalidArgument("--log is for --detach", "redirect stderr instead")
     config = PoolConfig(
-        endpoint=options.endpoints[0],
+        endpoint=options.endpoints,
         queue=queue or _only_queue(tasks),
         tasks=tasks,
         ranks=ranks,

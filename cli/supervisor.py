@@ -51,10 +51,15 @@ class _Child:
 
 
 def supervise(
-    serve: Sequence[str], data: Path, pools: Sequence[Pool], ready: Callable[[str], None] | None = None
+    serve: Sequence[str],
+    data: Path,
+    pools: Sequence[Pool],
+    others: Sequence[str] = (),
+    ready: Callable[[str], None] | None = None,
 ) -> int:
     """Run `penstock SERVE...` and `pools` until SIGTERM, SIGINT or the daemon's end; the daemon's exit code.
 
+    `others`: endpoints of the other nodes of its cluster, to which the pools turn when another one is the primary.
     `ready` is called once with the endpoint, when all pools are ready for jobs. The pools are stopped first: they
     still give their leases back. SIGHUP is handed on to the daemon.
     """
@@ -74,7 +79,8 @@ def supervise(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
         signal.signal(signal.SIGHUP, lambda number, frame: daemon.send_signal(number))
-        children = [_Child(_start_arguments(pool, task, endpoint)) for pool in pools for task in pool.tasks]
+        endpoints = [endpoint, *(other for other in others if other != endpoint)]
+        children = [_Child(_start_arguments(pool, task, endpoints)) for pool in pools for task in pool.tasks]
         while not asked and daemon.poll() is None:
             for child in children:
                 child.tend(time.monotonic())
@@ -101,8 +107,9 @@ def _stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         stop(process)
 
 
-def _start_arguments(pool: Pool, task: str, endpoint: str) -> list[str]:
-    arguments = ["pool", "start", "--endpoint", endpoint, "--tasks", task, "--ranks", str(pool.ranks)]
+def _start_arguments(pool: Pool, task: str, endpoints: Sequence[str]) -> list[str]:
+    arguments = ["pool", "start", "--tasks", task, "--ranks", str(pool.ranks)]
+    arguments += [word for endpoint in endpoints for word in ("--endpoint", endpoint)]
     if pool.queue is not None:
         arguments += ["--queue", pool.queue]
     launcher = pool.launcher or LAUNCHERS[pool.mpi]

@@ -28,13 +28,14 @@ from .task import tasks_of_queue
 class PoolConfig:
     """A pool: where its jobs are, the module of its tasks, how many MPI ranks, and how these are started.
 
+    endpoint: of the daemon; those of all nodes of a cluster, so that the pool follows its primary.
     launcher: command template, known are {bin} (the folder of mpiexec), {ranks} and {python}; default
     "{bin}/mpiexec -n {ranks}". lease: how long a job is ours without a word from us (renewed while it runs). grace_s:
     how long a stop waits for jobs that run. state_dir: where `pool_status` looks (default: a folder of this user).
     env: added to the environment of the ranks.
     """
 
-    endpoint: str
+    endpoint: str | tuple[str, ...]
     queue: str
     tasks: str
     ranks: int = 2
@@ -44,6 +45,10 @@ class PoolConfig:
     state_dir: Path | None = None
     name: str = ""
     env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return (self.endpoint,) if isinstance(self.endpoint, str) else self.endpoint
 
     def __post_init__(self) -> None:
         if self.ranks < 1:
@@ -63,7 +68,7 @@ def run_pool(config: PoolConfig) -> int:
     keep_freed_memory()
     state_file = StateFile(config.state_dir, os.getpid())
     pool_status(config.state_dir)  # clears away what killed pools have left
-    with connect(config.endpoint) as client:
+    with connect(list(config.endpoints)) as client:
         _need_queue(client, config.queue, plan)
         source = BrokerSource(client, config.queue, config.lease)
         supervisor = Supervisor(plan, source, first_state(config), state_file.write, config.grace_s)
@@ -100,7 +105,7 @@ def first_state(config: PoolConfig) -> PoolState:
         queue=config.queue,
         ranks=config.ranks,
         tasks=config.tasks,
-        endpoint=config.endpoint,
+        endpoint=" ".join(config.endpoints),
         phase="starting",
         started_ms=time.time_ns() // 1_000_000,
     )
@@ -187,7 +192,6 @@ def _need_queue(client: Client, queue: str, plan: WorldPlan) -> None:
 
 def _arguments(config: PoolConfig) -> list[str]:
     pairs = {
-        "--endpoint": config.endpoint,
         "--queue": config.queue,
         "--tasks": config.tasks,
         "--ranks": config.ranks,
@@ -197,12 +201,13 @@ def _arguments(config: PoolConfig) -> list[str]:
         "--state-dir": config.state_dir,
         "--name": config.name or None,
     }
-    return [f"{name}={value}" for name, value in pairs.items() if value is not None]
+    options = [f"{name}={value}" for name, value in pairs.items() if value is not None]
+    return [*(f"--endpoint={endpoint}" for endpoint in config.endpoints), *options]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m penstock.compute.pool", description="Run an MPI pool for a queue.")
-    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--endpoint", required=True, action="append", help="again for each node of a cluster")
     parser.add_argument("--queue", required=True)
     parser.add_argument("--tasks", required=True, help="the module of the tasks")
     parser.add_argument("--ranks", type=int, default=2)
@@ -217,7 +222,7 @@ def main() -> int:
         die_with_parent(given.parent)
     try:
         config = PoolConfig(
-            endpoint=given.endpoint,
+            endpoint=tuple(given.endpoint),
             queue=given.queue,
             tasks=given.tasks,
             ranks=given.ranks,

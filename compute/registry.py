@@ -34,7 +34,7 @@ class PoolState:
     queue: str
     ranks: int
     tasks: str
-    endpoint: str
+    endpoint: str  # those of all nodes of a cluster, with spaces between
     phase: str
     started_ms: int
     taken: int = 0

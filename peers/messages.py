@@ -13,6 +13,8 @@ Ranges = tuple[tuple[int, int], ...]  # (first, count), ...
 class Noop(NamedTuple):
     """The empty entry with which a primary begins its term."""
 
+    node: int = 0  # who that is
+
 
 class OpenSession(NamedTuple):
     secret: str
@@ -65,11 +67,19 @@ class CreateGroup(NamedTuple):
     topic: str
     group: str
     start: str
+    at: int = 0  # start "offset": an offset; "time": ms since 1970
 
 
 class DeleteGroup(NamedTuple):
     topic: str
     group: str
+
+
+class SeekGroup(NamedTuple):
+    topic: str
+    group: str
+    start: str
+    at: int
 
 
 class Append(NamedTuple):
@@ -170,7 +180,7 @@ class SetMembers(NamedTuple):
 Command = (
     Noop | OpenSession | EndSession | Refuse | Count | Create | Configure | Delete | Purge | Pause | CreateGroup
     | DeleteGroup | Append | Pull | Ack | Complete | Nack | Reject | Release | Extend | Expire | Cancel | Retry | Trim
-    | Forget | Sweep | SetMembers
+    | Forget | Sweep | SetMembers | SeekGroup
 )  # fmt: skip
 
 KINDS: dict[int, type[Any]] = {
@@ -178,6 +188,6 @@ KINDS: dict[int, type[Any]] = {
     10: Pause,
     11: CreateGroup, 12: DeleteGroup, 13: Append, 14: Pull, 15: Ack, 16: Complete, 17: Nack, 18: Reject, 19: Release,
     20: Extend, 21: Expire, 22: Cancel, 23: Retry, 24: Trim, 25: Forget, 26: Sweep,
-    27: SetMembers,
+    27: SetMembers, 55: SeekGroup,
 }  # fmt: skip
 CODES: dict[type[Any], int] = {kind: code for code, kind in KINDS.items()}

@@ -304,7 +304,7 @@ class Raft:
         # Entries of earlier terms are committed by committing one of our own, never by counting them.
         last = self.tail.entries(self.tail.last, 1) if self.tail.last > self.tail.floor else []
         stamp_ms = max([now_ms, *(entry.stamp_ms for entry in last)])
-        self._term_began = self.propose(stamp_ms, 0, 0, Noop()).index
+        self._term_began = self.propose(stamp_ms, 0, 0, Noop(self.node)).index
 
     def _greet(self, now_ms: int) -> None:
         """Who is new among the members has not been silent so far."""
@@ -328,6 +328,9 @@ class Raft:
 
     def step(self, word: Word, now_ms: int) -> None:
         """Take one word in."""
+        if type(word) is AskVote and word.sender == self.primary and word.term > self.term:
+            # It was primary of our term and asks for the next one: it is primary no more, however lately it was heard.
+            self.primary = 0
         if word.term > self.term and not self._is_about_the_future(word):
             if type(word) is AskVote and not word.transfer and self._has_primary(now_ms):
                 return  # it cannot hear the primary, we can: it must not disturb

@@ -150,6 +150,13 @@ def test_rule_5_who_heard_its_primary_within_an_election_time_out_gives_no_vote(
     assert any(isinstance(word, Vote) and word.granted for word in heard(raft, AskVote(2, 3, 9, 1, pre, False), 6000))
 
 
+def test_rule_5_a_primary_that_asks_for_votes_is_primary_no_more_and_need_not_be_missed_first() -> None:
+    raft = replica()
+    heard(raft, append([], (0, 0)))
+    assert heard(raft, AskVote(2, 2, 0, 0, True, False), 10) == [Vote(2, 1, True, True)]
+    assert heard(raft, AskVote(2, 3, 0, 0, True, False), 10) == [Vote(2, 1, True, True)]
+
+
 def test_rule_5_a_word_of_an_earlier_term_is_answered_with_ones_own() -> None:
     raft = replica(term=4)
     assert heard(raft, append([], (0, 0))) == [Stale(4, 1)]
