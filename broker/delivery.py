@@ -7,7 +7,9 @@ from typing import Any
 from ..peers import messages as m
 from ..peers.errors import InvalidArgument, LeaseLost
 from ..peers.log import Entry
-from .extents import Extent, Outcome
+from . import notes
+from .endings import Why, add_outcome, holder_of, note_failure
+from .extents import Extent
 from .groups import Group, Lease, Piece, Span
 from .queues import QUEUE, Options, Queue
 from .sessions import OK, Answer
@@ -38,7 +40,8 @@ def pull(state: State, entry: Entry, command: m.Pull) -> Answer:
     if not pieces:
         return NOTHING
     ends_ms = entry.stamp_ms + command.lease_ms
-    lease = Lease(entry.index, queue.id, group, entry.session, command.pull, _spans(pieces), ends_ms)
+    spans = _spans(pieces)
+    lease = Lease(entry.index, queue.id, group, entry.session, command.pull, spans, ends_ms, entry.stamp_ms)
     state.leases[lease.id] = lease
     state.sessions[entry.session].leases[command.pull] = lease.id
     state.timers.append(Timer(ends_ms, lease.id, queue.name, group.name))
@@ -66,7 +69,7 @@ def _spans(pieces: list[Piece]) -> list[Span]:
     return spans
 
 
-def _held(state: State, entry: Entry, lease_id: int, ranges: m.Ranges) -> tuple[Queue, Group, list[Span]]:
+def held(state: State, entry: Entry, lease_id: int, ranges: m.Ranges) -> tuple[Queue, Group, list[Span]]:
     """Take messages out of a live lease, in the order of the ranges. Raises LeaseLost, and then nothing has changed."""
     lease = state.leases.get(lease_id)
     if lease is None or lease.session != entry.session:
@@ -89,28 +92,14 @@ def _held(state: State, entry: Entry, lease_id: int, ranges: m.Ranges) -> tuple[
 
 
 def ack(state: State, entry: Entry, command: m.Ack) -> Answer:
-    queue, group, taken = _held(state, entry, command.lease, command.ranges)
-    _finish(state, queue, group, taken)
+    queue, group, taken = held(state, entry, command.lease, command.ranges)
+    for span in taken:
+        queue.notes.drop(span.first, span.end)
+    finish(state, queue, group, taken)
     return OK
 
 
-def complete(state: State, entry: Entry, command: m.Complete) -> Answer:
-    lease = state.leases.get(command.lease)
-    if lease is not None and lease.session == entry.session and (topic := state.by_id[lease.queue_id]).kind != QUEUE:
-        # Each group could end the same message, and an outcome is of one job.
-        raise InvalidArgument(f"{topic.name} is a topic and has no jobs", "ack what comes from a topic")
-    queue, group, taken = _held(state, entry, command.lease, command.ranges)
-    at = 0
-    for first, end, attempt, failures in taken:
-        queue.outcomes.add(
-            Outcome(first, end - first, entry.index, at, True, "done", "", attempt, failures, entry.stamp_ms, -1)
-        )
-        at += end - first
-    _finish(state, queue, group, taken)
-    return OK
-
-
-def _finish(state: State, queue: Queue, group: Group, taken: list[Span]) -> None:
+def finish(state: State, queue: Queue, group: Group, taken: list[Span]) -> None:
     for span in taken:
         group.finish(span.first, span.end)
         group.done += span.end - span.first
@@ -120,13 +109,13 @@ def _finish(state: State, queue: Queue, group: Group, taken: list[Span]) -> None
 
 
 def nack(state: State, entry: Entry, command: m.Nack) -> Answer:
-    queue, group, taken = _held(state, entry, command.lease, command.ranges)
+    queue, group, taken = held(state, entry, command.lease, command.ranges)
     delay_ms = queue.options.retry_delay_ms if command.delay_ms is None else command.delay_ms
     return Answer("ok", {"dead": _fail(state, queue, group, taken, delay_ms, "it failed too often", command.has_error)})
 
 
 def reject(state: State, entry: Entry, command: m.Reject) -> Answer:
-    queue, group, taken = _held(state, entry, command.lease, command.ranges)
+    queue, group, taken = held(state, entry, command.lease, command.ranges)
     failed = [span._replace(failures=span.failures + 1) for span in taken]
     _bury(state, queue, group, failed, command.reason or "it was rejected", command.has_error)
     return Answer("ok", {"dead": sum(span.end - span.first for span in failed)})
@@ -137,7 +126,7 @@ def release(state: State, entry: Entry, command: m.Release) -> Answer:
     ranges = command.ranges
     if ranges is None:
         ranges = tuple((span.first, span.end - span.first) for span in lease.spans) if lease is not None else ()
-    queue, group, taken = _held(state, entry, command.lease, ranges)
+    queue, group, taken = held(state, entry, command.lease, ranges)
     give_back(state, queue, group, taken)
     return OK
 

@@ -15,6 +15,7 @@ LINES_MAX = 1_000  # of the log of one job
 LINES_BYTES = 64 << 10
 ERROR_MAX = 64 << 10  # a longer error of a try is not kept, its reason is
 REASON_MAX = 500  # characters
+NACKED, REJECTED, EXPIRED = "nacked", "rejected", "expired"  # how a try failed
 DROP_MAX = 256  # rows dropped within one command; the rest is swept in commands of their own
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
+from typing import Any
 
 from .extents import Outcome, Reader
 from .ranges import RangeSet
@@ -152,3 +153,12 @@ class Outcomes:
         self._firsts.clear()
         self._gone.clear()
         return steps
+
+    def pack(self) -> list[Any]:
+        """What a checkpoint keeps of it beside the rows."""
+        return [self.floor, [(home, list(taken)) for home, taken in sorted(self.taken.items())]]
+
+    def restore(self, packed: Any) -> None:
+        """What `pack` packed."""
+        self.floor = packed[0]
+        self.taken = {home: RangeSet(ranges) for home, ranges in packed[1]}

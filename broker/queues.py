@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..peers.errors import InvalidArgument, QueueFull, shown
 from .extents import Extent, Extents, Reader
 from .groups import Group
+from .notes import Notes
 from .outcomes import Outcomes
 
 QUEUE, TOPIC = "queue", "topic"
@@ -23,6 +24,7 @@ class Options(NamedTuple):
     retry_delay_ms: int = 0
     result_ttl_ms: int = 86_400_000
     retention_ms: int | None = None
+    result_queue: str | None = None
 
 
 _LEAST = {
@@ -72,6 +74,7 @@ class Queue:
         self.bytes = 0
         self.extents = Extents(id, reader)
         self.outcomes = Outcomes(id, reader)
+        self.notes = Notes(id, reader)
         self.groups: dict[str, Group] = {"": Group("", next_offset)} if kind == QUEUE else {}
         self.trimmed = next_offset  # topics: messages below this are past their retention
         self.deleted = False
