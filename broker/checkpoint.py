@@ -195,7 +195,7 @@ def _unpack_queue(state: State, fields: Any) -> None:
         state.queues[name] = queue
     for group_fields in groups:
         _unpack_group(state, queue, group_fields)
-    if not deleted and queue.dropped < queue.keeps_from:
+    if not deleted and (queue.dropped < queue.keeps_from or queue.notes.doomed):
         state.unswept[id] = queue
 
 

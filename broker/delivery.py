@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..peers import messages as m
-from ..peers.errors import InvalidArgument, LeaseLost
+from ..peers.errors import LeaseLost
 from ..peers.log import Entry
+from ..peers.wire import unpack_payload
 from . import notes
 from .endings import Why, add_outcome, holder_of, note_failure
 from .extents import Extent
@@ -26,6 +27,8 @@ def append(state: State, entry: Entry, command: m.Append) -> Answer:
     first = queue.append(entry.index, 0, count, count, size, entry.stamp_ms, command.plain, None)
     state.touched_queues.add(queue.id)
     state.wake(queue)
+    if queue.kind == QUEUE:
+        state.emit("job.queued", queue.name, first, count)
     return Answer("ok", {"offset": first, "count": count, "index": entry.index})
 
 
@@ -45,6 +48,9 @@ def pull(state: State, entry: Entry, command: m.Pull) -> Answer:
     state.leases[lease.id] = lease
     state.sessions[entry.session].leases[command.pull] = lease.id
     state.timers.append(Timer(ends_ms, lease.id, queue.name, group.name))
+    if queue.kind == QUEUE:
+        for span in lease.spans:
+            state.emit("job.running", queue.name, span.first, span.end - span.first, attempt=span.attempt)
     return Answer("ok", {"lease": lease.id, "ends_ms": ends_ms, "pieces": pieces})
 
 
@@ -95,30 +101,43 @@ def ack(state: State, entry: Entry, command: m.Ack) -> Answer:
     queue, group, taken = held(state, entry, command.lease, command.ranges)
     for span in taken:
         queue.notes.drop(span.first, span.end)
-    finish(state, queue, group, taken)
+    finish(state, queue, group, taken, "message.acked")
     return OK
 
 
-def finish(state: State, queue: Queue, group: Group, taken: list[Span]) -> None:
+def finish(state: State, queue: Queue, group: Group, taken: list[Span], event: str) -> None:
+    """These are done: nobody gets them again."""
     for span in taken:
         group.finish(span.first, span.end)
         group.done += span.end - span.first
+        _tell(state, event, queue, group, span)
     state.wake_group(queue.name, group.name)  # the window of what may be in flight has room again
     state.ended[queue.name] = None
     state.drop(queue)
 
 
 def nack(state: State, entry: Entry, command: m.Nack) -> Answer:
+    holder = holder_of(state, state.leases.get(command.lease))
     queue, group, taken = held(state, entry, command.lease, command.ranges)
     delay_ms = queue.options.retry_delay_ms if command.delay_ms is None else command.delay_ms
-    return Answer("ok", {"dead": _fail(state, queue, group, taken, delay_ms, "it failed too often", command.has_error)})
+    why = Why("it failed too often", notes.NACKED, holder, command.reason, _error(entry, command.has_error))
+    return Answer("ok", {"dead": _fail(state, queue, group, taken, delay_ms, why)})
 
 
 def reject(state: State, entry: Entry, command: m.Reject) -> Answer:
+    holder = holder_of(state, state.leases.get(command.lease))
     queue, group, taken = held(state, entry, command.lease, command.ranges)
     failed = [span._replace(failures=span.failures + 1) for span in taken]
-    _bury(state, queue, group, failed, command.reason or "it was rejected", command.has_error)
+    error = _error(entry, command.has_error)
+    why = Why(command.reason or "it was rejected", notes.REJECTED, holder, command.reason, error)
+    for span in failed:
+        note_failure(state, queue, span, why)
+    _bury(state, queue, group, failed, why)
     return Answer("ok", {"dead": sum(span.end - span.first for span in failed)})
+
+
+def _error(entry: Entry, has_error: bool) -> bytes | None:
+    return unpack_payload(entry.payload)[0][0] if has_error else None
 
 
 def release(state: State, entry: Entry, command: m.Release) -> Answer:
@@ -148,45 +167,48 @@ def extend(state: State, entry: Entry, command: m.Extend) -> Answer:
         lease.ends_ms = entry.stamp_ms + command.lease_ms
         state.touched_queues.add(lease.queue_id)
         state.timers.append(Timer(lease.ends_ms, lease.id, "", ""))
-    return Answer("ok", {"lost": lost})
+    cancelled = state.sessions[entry.session].take_cancelled(command.leases)
+    return Answer("ok", {"lost": lost, "cancelled": cancelled} if cancelled else {"lost": lost})
 
 
 def expire(state: State, entry: Entry, command: m.Expire) -> Answer:
     lease = state.leases.get(command.lease)
     if lease is not None and lease.ends_ms == command.ends_ms and lease.ends_ms <= entry.stamp_ms:
-        fail_lease(state, lease, "its lease ended too often")
+        fail_lease(state, lease, "its lease ended")
     return OK
 
 
-def fail_lease(state: State, lease: Lease, reason: str) -> None:
-    """The holder was not heard of in time: a failure for every message it held."""
+def fail_lease(state: State, lease: Lease, what: str) -> None:
+    """The holder was not heard of in time: a failure for every message it held. `what` happened, in words."""
     queue, taken = state.by_id[lease.queue_id], lease.spans
+    why = Why(f"{what} too often", notes.EXPIRED, holder_of(state, lease), what)
     state.end_lease(lease)
-    _fail(state, queue, lease.group, taken, queue.options.retry_delay_ms, reason, False)
+    _fail(state, queue, lease.group, taken, queue.options.retry_delay_ms, why)
 
 
-def _fail(
-    state: State, queue: Queue, group: Group, taken: list[Span], delay_ms: int, reason: str, has_error: bool
-) -> int:
+def _fail(state: State, queue: Queue, group: Group, taken: list[Span], delay_ms: int, why: Why) -> int:
     """One failure more for each; those that reach the limit go to the dead letters. Returns how many those are."""
     limit = queue.options.max_failures
     dead: list[Span] = []
     for span in taken:
         failed = span._replace(failures=span.failures + 1)
+        note_failure(state, queue, failed, why)
         if limit is not None and failed.failures >= limit:
             dead.append(failed)
-        elif delay_ms:
+            continue
+        if delay_ms:
             group.put_delayed(failed, state.stamp_ms + delay_ms)
         else:
             group.put_again(failed)
+        _tell(state, "job.failed", queue, group, failed, failures=failed.failures)
     if delay_ms and len(dead) < len(taken):
         state.timers.append(Timer(state.stamp_ms + delay_ms, 0, queue.name, group.name))
     state.wake_group(queue.name, group.name)
-    _bury(state, queue, group, dead, reason, has_error)
+    _bury(state, queue, group, dead, why)
     return sum(span.end - span.first for span in dead)
 
 
-def _bury(state: State, queue: Queue, group: Group, spans: list[Span], reason: str, has_error: bool) -> None:
+def _bury(state: State, queue: Queue, group: Group, spans: list[Span], why: Why) -> None:
     """To the dead-letter queue and terminal, in one. The messages stay where they are: both queues point there."""
     if not spans:
         return
@@ -196,23 +218,27 @@ def _bury(state: State, queue: Queue, group: Group, spans: list[Span], reason: s
         for extent, start, end in queue.extents.between(span.first, span.end):
             note = {
                 "penstock-queue": queue.name, "penstock-offset": start,
-                "penstock-failures": span.failures, "penstock-reason": reason,
+                "penstock-failures": span.failures, "penstock-reason": why.dead,
             }  # fmt: skip
+            if why.text and why.text != why.dead:
+                note["penstock-error"] = why.text[: notes.REASON_MAX]
             share(state, dead_queue, extent, start, end, note)
         if queue.kind == QUEUE:
-            start = 0 if has_error else -1
-            queue.outcomes.add(
-                Outcome(
-                    span.first, span.end - span.first, state.applied, start, False, "dead", reason,
-                    span.attempt, span.failures, state.stamp_ms, dead_offset,
-                )
-            )  # fmt: skip
+            start = -1 if why.error is None else 0
+            add_outcome(state, queue, span, "dead", why.dead, holder=why.holder, start=start, dead_offset=dead_offset)
         group.finish(span.first, span.end)
         group.dead += span.end - span.first
+        _tell(state, "job.dead", queue, group, span, failures=span.failures, reason=why.dead)
     state.wake_group(queue.name, group.name)
     state.wake_group(dead_queue.name, "")
     state.ended[queue.name] = None
     state.drop(queue)
+
+
+def _tell(state: State, event: str, queue: Queue, group: Group, span: Span, **more: Any) -> None:
+    if queue.kind != QUEUE:
+        more["group"] = group.name
+    state.emit(event, queue.name, span.first, span.end - span.first, **more)
 
 
 def _dead_queue(state: State, queue: Queue) -> Queue:
@@ -228,7 +254,7 @@ def _dead_queue(state: State, queue: Queue) -> Queue:
 
 def share(state: State, queue: Queue, extent: Extent, start: int, end: int, note: dict[str, Any] | None) -> int:
     """Append messages that lie in a log entry already. Returns the offset of the first one."""
-    state.shares[extent.home] = state.shares.get(extent.home, 0) + 1
+    state.hold(extent.home)
     size = extent.size * (end - start) // extent.count
     place = extent.start + start - extent.first
     state.touched_queues.add(queue.id)

@@ -47,9 +47,8 @@ def note_failure(state: State, queue: Queue, failed: Span, why: Why) -> None:
     """One more bad end, for the history of these jobs. `failed`: with this failure counted."""
     if queue.kind != QUEUE:
         return
-    text = why.text or (why.dead if why.how != notes.NACKED else "")
     failure = notes.Failure(
-        state.stamp_ms, why.holder.since_ms, failed.attempt, why.how, why.holder.owner, text[: notes.REASON_MAX]
+        state.stamp_ms, why.holder.since_ms, failed.attempt, why.how, why.holder.owner, why.text[: notes.REASON_MAX]
     )
     queue.notes.change(failed.first, failed.end, notes.failed(failure, why.error or b""))
     state.touched_queues.add(queue.id)

@@ -46,7 +46,7 @@ def delivery(pieces: list[Piece], payload: Payload) -> tuple[list[list[int]], by
             parts.append(Part(raw, place, place + end - start, extent.total, extent.plain))
             continue
         for at in range(end - start):  # dead letters: each of them says where it came from
-            note = {**extent.note, "penstock-offset": extent.note["penstock-offset"] + start + at - extent.first}
+            note = note_at(extent.note, start + at - extent.first)
             parts.append(Part(raw, place + at, place + at + 1, extent.total, extent.plain, note))
     return ranges, join_payload(parts) if parts else None
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..peers.log import verify
 
 FORMAT = 1  # of the rows on disk; another number is refused
-TABLES = (b"log", b"extents", b"outcomes", b"steps", b"state", b"pins")
+TABLES = (b"log", b"extents", b"outcomes", b"steps", b"state", b"pins", b"notes")
 Raw = Any  # bytes, or a view of them
 OWN = (b"format", b"hard")  # rows of `state` that are a node's own: what it voted, and how it writes
 
