@@ -3,6 +3,7 @@
 `connect` is where it begins; docs/ and README.md tell the rest.
 """
 
+from penstock.client.arrays import JobArray
 from penstock.client.client import Client
 from penstock.client.cluster import ClusterInfo, MemberInfo, SnapshotInfo
 from penstock.client.consumer import Consumer
@@ -46,6 +47,7 @@ __all__ = [
     "GroupInfo",
     "InvalidArgument",
     "Job",
+    "JobArray",
     "JobCancelled",
     "JobFailed",
     "JobInfo",

@@ -113,6 +113,7 @@ def _pack_meta(state: State) -> bytes:
             "applied": state.applied,
             "stamp_ms": state.stamp_ms,
             "next_queue_id": state.next_queue_id,
+            "last_event": state.last_event,
             "shares": sorted(state.shares.items()),
             "addresses": sorted(state.addresses.items()),
         }
@@ -153,6 +154,7 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
     fields = msgpack.unpackb(meta)
     state.applied, state.stamp_ms = fields["applied"], fields["stamp_ms"]
     state.next_queue_id = fields["next_queue_id"]
+    state.last_event = tuple(fields["last_event"])
     state.shares = dict(fields["shares"])
     state.addresses = {node: tuple(address) for node, address in fields["addresses"]}
     for raw in sessions:

@@ -9,7 +9,7 @@ from ..peers import messages as m
 from ..peers import wire
 from ..peers.errors import NoQuorum, NotPrimary, PenstockError, ProtocolError, shown
 from ..peers.raft.core import Raft
-from . import cluster, reads
+from . import cluster, explain, job_requests, reads
 from . import requests as ask
 from .desk import Desk, Frames
 from .greeting import Greeter
@@ -18,10 +18,11 @@ from .trim import Asked, Trim
 from .waiting import Waiting
 
 OPS = sorted(
-    [
-        *ask.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "ping", "bye", "status", "cluster",
-        "cluster_add", "cluster_remove", "cluster_transfer", "crash", "snapshot",
-    ]
+    {
+        *ask.COUNTED, *job_requests.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "watch", "ping",
+        "bye", "status", "cluster", "cluster_add", "cluster_remove", "cluster_transfer", "crash", "snapshot",
+        "job_explain",
+    }
 )  # fmt: skip
 READERS_MAX = 10_000
 OF_THIS_NODE = ("ping", "status", "cluster", "crash", "snapshot")  # every node answers these itself
@@ -51,6 +52,7 @@ class Clients:
         self._readers: dict[bytes, None] = {}  # connections without a session, that only read, and only here
         self._makes: dict[str, Make] = {
             **ask.COUNTED,
+            **job_requests.COUNTED,
             "cluster_add": lambda args, payload, bounds: cluster.add(raft, self.desk.state, args),
             "cluster_remove": lambda args, payload, bounds: cluster.remove(raft, self.desk.state, args),
         }
@@ -86,8 +88,11 @@ class Clients:
                 raise ProtocolError(
                     f"{op} changes state, and its sequence is {sequence}", "count it: positive sequences"
                 )
-            known = session.recall(sequence)
-            self.desk.answer(route, sequence, known or self._counted(session, request, make))
+            answer = session.recall(sequence) or self._counted(session, request, make)
+            if op == "call" and sequence in session.calls:
+                self.waiting.call(route, session, sequence, request.args)
+            else:
+                self.desk.answer(route, sequence, answer)
         elif op == "bye":
             if self.greeter.bye(route, session, sequence):
                 self.end_session(session.id)
@@ -98,7 +103,7 @@ class Clients:
         """Propose what is asked for. A refusal is proposed too: it uses up the sequence, so that no gap follows."""
         try:
             command, payload = make(request.args, request.payload, self.bounds)
-            if type(command) is m.Append:  # only this: results and acks let go of what fills the disk
+            if fills(command):
                 self.desk.take_room(len(payload))
         except PenstockError as fault:
             command, payload = m.Refuse(fault.code, fault.message, fault.hint), b""
@@ -107,6 +112,8 @@ class Clients:
             self.desk.counters.refused += 1
         elif type(command) is m.Append:
             self.desk.counters.appended += command.count
+        elif type(command) is m.Call:
+            self.desk.counters.appended += 1
         elif type(command) is m.Ack or type(command) is m.Complete:
             self.desk.counters.acked += sum([count for _, count in command.ranges])
         return answer
@@ -127,6 +134,12 @@ class Clients:
             desk.reply(route, sequence, found.body, found.payload)
         elif op in reads.WAITING_READS:
             self.waiting.read(route, session, sequence, op, args)
+        elif op == "job_explain":
+            queue, offset = ask.name_of(args, "queue"), ask.integer(args, "offset", 0, ask.OFFSET_MAX)
+            seen = self.waiting.consumers(queue)
+            desk.reply(route, sequence, {"reasons": explain.explain(desk.state, queue, offset, desk.now_ms, seen)})
+        elif op == "watch":
+            self.waiting.watch(route, session, sequence, args)
         elif op in OF_THIS_NODE:
             self._tell(route, sequence, op, {})
         elif op == "cluster_transfer":
@@ -212,7 +225,7 @@ class Clients:
             desk.reply(asked.route, asked.sequence, body)
 
     def _client_of(self, node: int) -> str | None:
-        known = self.desk.state.addresses.get(node)
+        known = self.raft.addresses.get(node) or self.desk.state.addresses.get(node)
         return known[0] if known is not None else None
 
     def elsewhere(self) -> PenstockError:
@@ -221,3 +234,9 @@ class Clients:
         if primary and primary != self.raft.node:
             return NotPrimary(f"node {self.raft.node} is a replica", "ask the primary", self._client_of(primary))
         return NoQuorum("no primary is known: too few nodes are alive, or they are electing one", "try again")
+
+
+def fills(command: m.Command) -> bool:
+    """Is this refused when the storage is full? Results and acks are not: they let go of what fills the disk."""
+    kind = type(command)
+    return kind is m.Append or kind is m.Call or kind is m.LogLines or (kind is m.Complete and bool(command.outputs))

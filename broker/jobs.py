@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..peers import messages as m
-from ..peers.errors import InvalidArgument, NotFound
-from ..peers.log import Entry
-from .delivery import share
+from ..peers.errors import InvalidArgument
 from .extents import Outcome
 from .groups import Group, Span
 from .queues import QUEUE, Queue
-from .sessions import Answer
 from .state import State
 
 STATUSES = ("queued", "delayed", "running", "failed", "done", "dead", "cancelled", "expired", "unknown")

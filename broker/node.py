@@ -14,6 +14,7 @@ from . import checkpoint, cluster
 from . import requests as ask
 from .clients import Clients, Tools
 from .desk import Counters, Desk, Disk, Limits
+from .events import Ring
 from .greeting import Greeter
 from .model import Model
 from .outbox import Message, Outbox
@@ -67,6 +68,7 @@ class Node:
         self.pace = Pace(raft.tail.floor, raft.tail.last - model.state.applied, now_ms)
         self.floor_max = 1 << 62  # entries above this are kept, for a node that is sent a snapshot
         self.outbox = Outbox()
+        self.ring = Ring(model.state.last_event)
         self._office = 0  # the term in which the model is a primary's; 0: it is a replica's
         self._settling = False  # a checkpoint is due, and waits until everything that was proposed is committed
         self._furnish(model, disk, limits, now_ms)
@@ -77,7 +79,7 @@ class Node:
         self.desk = Desk(model, self.raft, disk, limits, self.counters, now_ms)
         self.upkeep = Upkeep(model.state, now_ms)
         greeter = Greeter(self.desk, self.upkeep, self.random, self.about)
-        self.waiting = Waiting(self.desk, self.clients.bounds)
+        self.waiting = Waiting(self.desk, self.clients.bounds, self.ring)
         self.clients.furnish(Tools(self.desk, greeter, self.waiting))
 
     def reset(self, model: Model, now_ms: int) -> None:
@@ -85,6 +87,7 @@ class Node:
         tail = self.raft.tail
         tail.applied = model.state.applied
         self.pace = Pace(tail.floor, tail.last - tail.applied, now_ms)
+        self.ring.reset(model.state.last_event)
         self._furnish(model, self.desk.disk, self.desk.limits, now_ms)
 
     def change_limits(self, limits: Limits) -> None:
@@ -168,7 +171,7 @@ class Node:
         self.waiting.wake()
         self.waiting.time_out()
         self.upkeep.take_timers()
-        desk.state.events.clear()
+        self.waiting.tell()
         if desk.messages and not self.raft.is_alone:
             self.raft.ask_round()  # what is read must be the word of the primary of now
 
@@ -178,7 +181,7 @@ class Node:
         while state.applied < tail.last:
             for entry in tail.entries(state.applied + 1, APPLY_BYTES):
                 self.desk.model.apply(entry)
-        self._forget_effects()
+            self._forget_effects()
         # Our clock may be behind that of the last primary: stamps go on from the last one, and never stand still.
         self._skew_ms = max(0, state.stamp_ms - now_ms)
         self._furnish(self.desk.model, self.desk.disk, self.desk.limits, now_ms + self._skew_ms)
@@ -279,7 +282,7 @@ class Node:
         state.woken.clear()
         state.ended.clear()
         state.timers.clear()
-        state.events.clear()
+        self.ring.take(state.events)
 
 
 def _bounds(limits: Limits) -> ask.Bounds:

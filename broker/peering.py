@@ -53,7 +53,8 @@ class Peering:
     def send(self, turn: Turn, now_ms: int) -> Model | None:
         """To one node each, after the fsync. Returns the model of a snapshot that has just taken the place of ours."""
         self.links.send(turn.words)
-        self._follow(self.node.desk.state.addresses, self.node.raft.members.everyone)
+        # Who votes by our log has to be found, although nobody can tell us yet that its joining was committed.
+        self._follow(self.node.desk.state.addresses | self.node.raft.addresses, self.node.raft.members.everyone)
         pieces, self._pieces = self._pieces, []
         self.snapshots.hear(pieces, now_ms)
         self.snapshots.take(turn.snapshots, now_ms)

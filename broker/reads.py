@@ -11,12 +11,18 @@ from ..peers.wire import Part, join_payload, pack_payload, unpack_payload
 from . import requests as ask
 from .extents import Outcome
 from .groups import Piece
+from .job_info import describe_job
 from .jobs import STATUSES, Jobs, ended_info, job_queue
+from .origins import note_at
 from .queues import QUEUE, TOPIC, Queue
 from .state import State
+from .topics import OFFSET, place, topic_of
 from .views import queue_info
 
+LIST_MAX = 1000
 PEEK_MAX = 1000
+READ_MAX = 100_000  # messages in one answer
+READ_BYTES = 4 << 20
 JOBS_MAX = 1000
 OFFSETS_MAX = 10_000
 SCAN_MAX = 10_000  # outcomes looked at by one request: a filter that fits few of them must not make a long turn
@@ -53,12 +59,23 @@ def delivery(pieces: list[Piece], payload: Payload) -> tuple[list[list[int]], by
 
 def list_queues(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
     kind = None if args.get("kind") is None else ask.choice(args, "kind", (QUEUE, TOPIC))
-    queues = [queue for _, queue in sorted(state.queues.items()) if kind in (None, queue.kind)]
-    return Found({"items": [queue_info(queue, now_ms) for queue in queues]})
+    limit = ask.integer(args, "limit", 1, LIST_MAX, LIST_MAX)
+    after = ask.name_of(args, "after", "")
+    names = sorted(name for name, queue in state.queues.items() if name > after and kind in (None, queue.kind))
+    items: list[dict[str, Any]] = []
+    groups = 0
+    for name in names[:limit]:
+        if items and groups + len(state.queues[name].groups) > LIST_MAX:  # each of them is counted out
+            break
+        groups += len(state.queues[name].groups)
+        items.append(queue_info(state.queues[name], now_ms))
+    return Found({"items": items, "more": len(items) < len(names)})
 
 
 def describe(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
-    return Found(queue_info(state.queue(ask.name_of(args, "name")), now_ms))
+    queue = state.queue(ask.name_of(args, "name"))
+    group = None if args.get("group") is None else state.group(queue, ask.name_of(args, "group", "")).name
+    return Found(queue_info(queue, now_ms, group))
 
 
 def peek(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
@@ -69,6 +86,39 @@ def peek(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
     return Found({"lease": None, "ranges": ranges}, raw)
 
 
+def placed(state: State, args: ask.Args) -> dict[str, Any]:
+    """What a `read` asks for, with the offset where it begins: the end of now is the end of now when it waited, too."""
+    topic = topic_of(state, ask.name_of(args, "topic"))
+    start, at = (OFFSET, ask.integer(args, "offset", 0, ask.OFFSET_MAX)) if "offset" in args else ask.beginning(args)
+    return {
+        "topic": topic.name,
+        "messages": ask.integer(args, "messages", 1, READ_MAX, 1000),
+        "bytes": ask.integer(args, "bytes", 1, 2**40, READ_BYTES),
+        "offset": place(topic, start, at),
+    }
+
+
+def read(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
+    """Messages of a topic for a reader without a group; `args` as `placed`. None: there is none yet."""
+    topic, limit, size_max = topic_of(state, args["topic"]), args["messages"], args["bytes"]
+    first = at = place(topic, OFFSET, args["offset"])
+    pieces: list[Piece] = []
+    while at < topic.next and limit > 0 and size_max > 0:
+        extent = topic.extents.at(at)
+        each = max(1, extent.size // extent.count)
+        end = at + min(extent.end - at, limit, max(size_max // each, 0 if pieces else 1))
+        if end == at:
+            break
+        pieces.append(Piece(extent, at, end, 0, 0))
+        limit -= end - at
+        size_max -= (end - at) * each
+        at = end
+    if not pieces:
+        return None
+    ranges, raw = delivery(pieces, payload)
+    return Found({"lease": None, "ranges": ranges, "first": first, "next": at, "end": topic.next}, raw)
+
+
 def job_status(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
     queue = job_queue(state, ask.name_of(args, "queue"))
     offsets = args.get("offsets")
@@ -76,6 +126,11 @@ def job_status(state: State, args: ask.Args, now_ms: int, payload: Payload) -> F
         raise InvalidArgument(f"offsets is {shown(offsets)}", f"give a list of at most {OFFSETS_MAX} integers")
     jobs = Jobs(state, queue, now_ms)
     return Found({"jobs": [jobs.describe(offset) for offset in offsets]})
+
+
+def job_info(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    queue = job_queue(state, ask.name_of(args, "queue"))
+    return Found(describe_job(state, queue, ask.integer(args, "offset", 0, ask.OFFSET_MAX), now_ms, payload))
 
 
 def list_jobs(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
@@ -121,6 +176,12 @@ def job_result(state: State, args: ask.Args, now_ms: int, payload: Payload) -> F
     return Found({"status": info["status"], "reason": info.get("reason", "")}, raw)
 
 
+def call(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
+    """As `job_result`, of the job that a call has made."""
+    found = job_result(state, args, now_ms, payload)
+    return None if found is None else Found({"offset": args["offset"], **found.body}, found.payload)
+
+
 def outcomes(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
     """What ended since; None: nothing did."""
     queue = job_queue(state, ask.name_of(args, "queue"))
@@ -155,13 +216,18 @@ def _data(outcome: Outcome, payload: Payload) -> list[bytes]:
 WaitingRead = Callable[[State, ask.Args, int, Payload], Found | None]  # None: nothing yet
 READS: Mapping[str, Callable[[State, ask.Args, int, Payload], Found]] = {
     "list": list_queues, "describe": describe, "peek": peek, "job_status": job_status, "jobs": list_jobs,
+    "job_info": job_info,
 }  # fmt: skip
-WAITING_READS: Mapping[str, WaitingRead] = {"job_result": job_result, "outcomes": outcomes}
+WAITING_READS: Mapping[str, WaitingRead] = {"job_result": job_result, "outcomes": outcomes, "read": read, "call": call}
 
 
 def nothing_yet(op: str, args: ask.Args, state: State, now_ms: int) -> dict[str, Any]:
     """The answer of a waiting read whose wait is over."""
     if op == "outcomes":
         return {"next": args["after"], "outcomes": []}
+    if op == "read":
+        topic = topic_of(state, args["topic"])
+        return {"lease": None, "ranges": [], "first": topic.next, "next": topic.next, "end": topic.next}
     queue = job_queue(state, args["queue"])
-    return {"status": Jobs(state, queue, now_ms).describe(args["offset"])["status"], "reason": ""}
+    body = {"status": Jobs(state, queue, now_ms).describe(args["offset"])["status"], "reason": ""}
+    return {"offset": args["offset"], **body} if op == "call" else body

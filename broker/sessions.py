@@ -29,8 +29,8 @@ def refusal(error: PenstockError) -> Answer:
 class Session:
     """`last`: the highest sequence used. `answers`: those to the last `window` of them. `leases`: what it holds.
 
-    `calls`: answers to calls, with the queue, by sequence; they are kept until the job is forgotten. `cancelled`: what was
-    taken out of its leases, by lease, and has not been told.
+    `calls`: answers to calls, with the queue, by sequence; they are kept until the job is forgotten. `cancelled`: what
+    was taken out of its leases, by lease, and has not been told.
     """
 
     __slots__ = ("answers", "calls", "cancelled", "client", "id", "last", "leases", "secret")

@@ -9,22 +9,26 @@ from .queues import Queue
 
 
 def group_info(group: Group, queue: Queue, now_ms: int) -> dict[str, Any]:
-    """Counts of one group."""
-    ready = group.ready_count(queue.next, now_ms)
+    """Counts of one group, and how far it is behind."""
+    ready, lag = group.ready_count(queue.next, now_ms), group.open_count(queue.next)
+    oldest_ms = max(0, now_ms - queue.extents.at(group.floor).stamp_ms) if lag else None
     return {
         "name": group.name,
         "ready": ready,
-        "delayed": group.open_count(queue.next) - group.leased - ready,
+        "delayed": lag - group.leased - ready,
         "leased": group.leased,
         "done": group.done,
         "dead": group.dead,
         "floor": group.floor,
+        "lag": lag,
+        "oldest_ms": oldest_ms,
     }
 
 
-def queue_info(queue: Queue, now_ms: int) -> dict[str, Any]:
-    """Everything about one queue or topic, as docs/protocol.md section 3 lists it."""
-    groups = [group_info(group, queue, now_ms) for _, group in sorted(queue.groups.items())]
+def queue_info(queue: Queue, now_ms: int, only: str | None = None) -> dict[str, Any]:
+    """Everything about one queue or topic, as docs/protocol.md section 3 lists it. `only`: of this group alone."""
+    names = sorted(queue.groups) if only is None else [only]
+    groups = [group_info(queue.groups[name], queue, now_ms) for name in names]
     info: dict[str, Any] = {
         "name": queue.name,
         "kind": queue.kind,

@@ -123,7 +123,7 @@ def retry(options: Options, ids: tuple[str, ...]) -> None:
             output.rows([{"id": id, "retried_as": client.job(id).retry().id}], ("id", "retried_as"), options.json)
 
 
-def _sender(task: Task[..., Any] | None, queue: str, values: Sequence[Any]) -> Callable[[Client], list[Job]]:
+def _sender(task: Task[..., Any] | None, queue: str, values: Sequence[Any]) -> Callable[[Client], Sequence[Job]]:
     """How to submit `values`: through their task, which has checked them, or as they are if no task is known."""
     if task is None:
         return lambda client: client.submit_many(queue, values)

@@ -1,5 +1,6 @@
 """What an application embeds: the session core (retries, fail-over, batching) and its thin shell."""
 
+from .arrays import JobArray
 from .client import Client
 from .cluster import ClusterInfo, MemberInfo
 from .consumer import Consumer
@@ -17,6 +18,7 @@ __all__ = [
     "Consumer",
     "GroupInfo",
     "Job",
+    "JobArray",
     "JobInfo",
     "JobOutcome",
     "MemberInfo",

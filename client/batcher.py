@@ -7,8 +7,12 @@ is under way.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..peers.errors import InvalidArgument, PenstockError
 from .headers import Header
+from .properties import Shape
 
 BATCH_MAX = 1_000  # messages
 BATCH_BYTES = 256 * 2**10
@@ -29,14 +33,18 @@ class Batch:
         "log_index",
         "offset",
         "sent",
+        "shape",
         "size",
+        "times",
         "told",
         "wanted",
     )
 
-    def __init__(self, born_ms: int) -> None:
+    def __init__(self, born_ms: int, shape: Shape | None = None) -> None:
         self.bodies: list[bytes] = []
         self.headers: list[Header] | None = None  # None: no message has any
+        self.shape = shape  # None: its messages have no properties
+        self.times: list[int] = []  # one for each message, if the shape has a clock
         self.size = 0
         self.born_ms = born_ms
         self.wanted = False  # somebody waits for it: no lingering
@@ -61,6 +69,15 @@ class Batch:
             self.headers += [None] * (len(self.bodies) - len(self.headers))
         return self.headers
 
+    def properties(self) -> Mapping[str, Any]:
+        """What the request says of its messages."""
+        if self.shape is None:
+            return {}
+        args, clock = self.shape
+        if not clock:
+            return args
+        return {**args, clock: self.times[0] if len(set(self.times)) == 1 else self.times}
+
 
 class Batcher:
     """The open batch of a producer and what is under way."""
@@ -74,11 +91,12 @@ class Batcher:
         self._linger_ms = linger_ms
         self._max, self._bytes = batch_max, batch_bytes
 
-    def put(self, body: bytes, header: Header, now_ms: int) -> Batch:
-        """Add a message; it is the last one of the batch that comes back."""
+    def put(self, body: bytes, header: Header, now_ms: int, shape: Shape | None = None) -> Batch:
+        """Add a message; it is the last one of the batch that comes back. The open batch, if there is one, has this
+        shape."""
         batch = self.open
         if batch is None:
-            batch = self.open = Batch(now_ms)
+            batch = self.open = Batch(now_ms, shape)
         if header is not None:
             batch.add_header(len(batch.bodies), header)
         batch.bodies.append(body)
@@ -118,6 +136,6 @@ class Batcher:
         """It has its answer. The messages themselves are let go: a receipt may live on for long."""
         self.flying.remove(batch)
         self.flying_bytes -= batch.size
-        batch.bodies, batch.headers = [], None
+        batch.bodies, batch.headers, batch.shape, batch.times = [], None, None, []
         batch.offset, batch.log_index = offset, log_index
         batch.error, batch.done = error, True

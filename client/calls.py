@@ -6,12 +6,15 @@ So the same steps serve a client that waits in its thread (`run`) and one that a
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
 
-from ..peers.errors import AlreadyExists, NotFound, PenstockError
+from ..peers.errors import AlreadyExists, PenstockError
 from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection
+from .ids import Span
 from .infos import GroupInfo, Info, JobInfo, QueueInfo, TopicInfo, info_from_body
 from .requests import Request
 
@@ -19,6 +22,7 @@ T = TypeVar("T")
 Steps: TypeAlias = Generator[Request, Request, T]
 
 JOBS_MAX = 1_000  # in one answer
+STATUS_MAX = 10_000  # in one question
 
 
 def run(connection: Connection, steps: Steps[T]) -> T:
@@ -61,8 +65,13 @@ def change(op: str, name: str, **args: Any) -> Steps[QueueInfo | TopicInfo]:
 
 
 def listing(kind: str) -> Steps[list[Info]]:
-    answer = yield Request("list", {"kind": kind})
-    return [info_from_body(item) for item in answer.body["items"]]
+    found: list[Info] = []
+    more = True
+    while more:
+        answer = yield Request("list", {"kind": kind, "after": found[-1].name if found else ""})
+        found += map(info_from_body, answer.body["items"])
+        more = bool(answer.body["more"])
+    return found
 
 
 def describe(name: str) -> Steps[QueueInfo | TopicInfo]:
@@ -75,18 +84,25 @@ def purge(name: str) -> Steps[int]:
     return int(answer.body["purged"])
 
 
-def create_group(topic: str, group: str, start: str, exist_ok: bool) -> Steps[GroupInfo]:
+def create_group(topic: str, group: str, start: Mapping[str, Any], exist_ok: bool) -> Steps[GroupInfo]:
     try:
-        answer = yield _command("group_create", topic=topic, group=group, start=start)
+        answer = yield _command("group_create", topic=topic, group=group, **start)
     except AlreadyExists:
         if not exist_ok:
             raise
     else:
         return GroupInfo.from_body(answer.body)
-    for info in (yield from describe(topic)).groups:
-        if info.name == group:
-            return info
-    raise NotFound(f"group {group!r} of {topic!r} was deleted meanwhile")
+    return (yield from describe_group(topic, group))
+
+
+def describe_group(name: str, group: str) -> Steps[GroupInfo]:
+    answer = yield Request("describe", {"name": name, "group": group})
+    return GroupInfo.from_body(answer.body["groups"][0])
+
+
+def seek_group(topic: str, group: str, start: Mapping[str, Any]) -> Steps[GroupInfo]:
+    answer = yield _command("group_seek", topic=topic, group=group, **start)
+    return GroupInfo.from_body(answer.body)
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------
@@ -103,6 +119,39 @@ def list_jobs(queue: str, status: str | None, limit: int, after: int | None) -> 
         found += map(JobInfo.from_body, body["jobs"])
         more, after = bool(body["more"]), int(body["next"])
     return found
+
+
+def count_statuses(queue: str, spans: Iterable[Span]) -> Steps[dict[str, int]]:
+    counts: Counter[str] = Counter()
+    for offsets in _slices(spans, STATUS_MAX):
+        answer = yield Request("job_status", {"queue": queue, "offsets": offsets})
+        counts.update(job["status"] for job in answer.body["jobs"])
+    return dict(counts)
+
+
+def cancel_jobs(queue: str, spans: Iterable[Span]) -> Steps[int]:
+    cancelled = 0
+    for first, count in spans:
+        answer = yield _command("job_cancel", queue=queue, offset=first, count=count)
+        cancelled += int(answer.body["cancelled"])
+    return cancelled
+
+
+def retry_jobs(queue: str, spans: Iterable[Span]) -> Steps[tuple[list[Span], int]]:
+    """The new jobs, and the place in the log after which their outcomes come."""
+    again: list[Span] = []
+    cursor = 0
+    for first, count in spans:
+        answer = yield _command("job_retry", queue=queue, offset=first, count=count)
+        if answer.body["count"]:
+            again.append((int(answer.body["offset"]), int(answer.body["count"])))
+    return again, cursor
+
+
+def _slices(spans: Iterable[Span], size: int) -> Iterator[list[int]]:
+    offsets = chain.from_iterable(range(first, first + count) for first, count in spans)
+    while some := list(islice(offsets, size)):
+        yield some
 
 
 # -- the node and the cluster ------------------------------------------------------------------------------------------

@@ -5,23 +5,27 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from ..peers.errors import Closed, InvalidArgument, PenstockError
 from ..peers.units import duration_ms
 from . import calls
+from .arrays import JobArray
 from .batcher import BATCH_BYTES, BATCH_MAX
 from .closing import Closing
 from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection, Consistency, reader
 from .consumer import Consumer
 from .delivery import Delivery
+from .ids import parse_array_id, parse_id
 from .infos import GroupInfo, QueueInfo, Staleness, TopicInfo
-from .jobs import Job, JobOutcome, as_completed, drain, parse_id
+from .jobs import Job, JobOutcome, as_completed, drain
 from .message import Message
-from .options import KEEP, Keep, pack_options
+from .options import AnyOptions, QueueOptions, TopicOptions, pack_options
 from .producer import Producer
-from .submit import submit_many
+from .properties import ArrayOptions, JobOptions
+from .replay import Replay, Start, Stop, pack_start
+from .submit import Gatherer, submit_many
 
 T = TypeVar("T")
 
@@ -41,59 +45,31 @@ class Client(Closing):
 
     # -- queues and topics -----------------------------------------------------------------------------------------
 
-    def create_queue(
-        self,
-        name: str,
-        *,
-        max_messages: int | Keep | None = KEEP,
-        max_bytes: int | str | Keep | None = KEEP,
-        max_failures: int | Keep | None = KEEP,
-        retry_delay: float | str | Keep = KEEP,
-        result_ttl: float | str | Keep = KEEP,
-        exist_ok: bool = False,
-    ) -> QueueInfo:
-        """Make a queue. None means no limit; what is not given is as the daemon has it (max_failures 5, result_ttl one
-        day).
+    def create_queue(self, name: str, *, exist_ok: bool = False, **options: Unpack[QueueOptions]) -> QueueInfo:
+        """Make a queue. None means no limit; what is not given is as the daemon has it (max_failures 5, result_ttl and
+        unique one day).
 
-        `retry_delay`: the pause before a failed message is given again. Raises AlreadyExists (not with `exist_ok`,
-        which leaves an existing queue as it is), InvalidArgument.
+        options: max_messages, max_bytes, overflow, max_message, rate, max_leased, ordered_by, max_failures,
+        retry_delay, retry_backoff, retry_delay_max, retry_jitter, result_ttl, unique, result_queue (see QueueOptions).
+        Raises AlreadyExists (not with `exist_ok`, which leaves an existing queue as it is), InvalidArgument.
         """
-        options = pack_options(max_messages, max_bytes, max_failures, retry_delay, result_ttl)
-        info = self._run(calls.create(name, "queue", options, exist_ok))
+        info = self._run(calls.create(name, "queue", pack_options(options), exist_ok))
         assert isinstance(info, QueueInfo), info
         return info
 
-    def create_topic(
-        self,
-        name: str,
-        *,
-        retention: float | str | Keep | None = KEEP,
-        max_messages: int | Keep | None = KEEP,
-        max_bytes: int | str | Keep | None = KEEP,
-        max_failures: int | Keep | None = KEEP,
-        retry_delay: float | str | Keep = KEEP,
-        exist_ok: bool = False,
-    ) -> TopicInfo:
-        """Make a topic. `retention`: messages older than this go; None keeps them. As `create_queue`."""
-        options = pack_options(max_messages, max_bytes, max_failures, retry_delay, retention=retention)
-        info = self._run(calls.create(name, "topic", options, exist_ok))
+    def create_topic(self, name: str, *, exist_ok: bool = False, **options: Unpack[TopicOptions]) -> TopicInfo:
+        """Make a topic. options: retention, retention_bytes, retention_messages, max_failures, retry_delay,
+        retry_backoff, retry_delay_max, retry_jitter (see TopicOptions). As `create_queue`."""
+        info = self._run(calls.create(name, "topic", pack_options(options), exist_ok))
         assert isinstance(info, TopicInfo), info
         return info
 
-    def configure(
-        self,
-        name: str,
-        *,
-        max_messages: int | Keep | None = KEEP,
-        max_bytes: int | str | Keep | None = KEEP,
-        max_failures: int | Keep | None = KEEP,
-        retry_delay: float | str | Keep = KEEP,
-        result_ttl: float | str | Keep = KEEP,
-        retention: float | str | Keep | None = KEEP,
-    ) -> QueueInfo | TopicInfo:
-        """Change options of a queue or topic; what is not given stays. Raises NotFound, InvalidArgument."""
-        options = pack_options(max_messages, max_bytes, max_failures, retry_delay, result_ttl, retention)
-        return self._run(calls.change("configure", name, options=options))
+    def configure(self, name: str, **options: Unpack[AnyOptions]) -> QueueInfo | TopicInfo:
+        """Change options of a queue or topic (see `create_queue`, `create_topic`); what is not given stays.
+
+        Raises NotFound, InvalidArgument.
+        """
+        return self._run(calls.change("configure", name, options=pack_options(options)))
 
     def list_queues(self, *, consistency: Consistency = "primary") -> list[QueueInfo]:
         """All queues, by name. `consistency`: "local" has the nearest node answer, primary or not; see `staleness`."""
@@ -129,22 +105,67 @@ class Client(Closing):
         """The next messages, without taking them: they cannot be acked. At most 1000. `consistency` as in
         `list_queues`."""
         request = reader(self._connection, consistency).call("peek", {"name": name, "group": group, "limit": limit})
-        if not request.data:
-            return []
+        return [] if not request.data else Delivery(self._onlooker(name, group), request.body, request.data).messages
+
+    def replay(
+        self,
+        topic: str,
+        start: Start = "earliest",
+        stop: Stop | None = None,
+        *,
+        wait: float | str | None = 0,
+        consistency: Consistency = "primary",
+    ) -> Iterator[Message]:
+        """Messages of a topic as they were published, read past all groups: nothing is leased, and nobody acks them.
+
+        `start`, `stop` (not read any more): an offset (an int) or a time (a datetime, local if it has no time zone, or
+        seconds since 1970 as a float); `start` also "earliest" or "latest". Without a `stop` it ends where the topic
+        ended when it began; with a `wait` when nothing has come for so long (None: never). `consistency` as in
+        `list_queues`; a local replay does not wait. A message that went by its retention is passed over. Raises
+        NotFound, InvalidArgument.
+        """
+        replay = Replay(topic, start, stop, wait)
+        connection = reader(self._connection, consistency)
+        if replay.waits and connection.session.read_only:
+            raise InvalidArgument("a local replay does not wait", 'leave `wait` out, or consistency="local"')
+        return self._replayed(replay, connection, self._onlooker(topic, ""))
+
+    def _replayed(self, replay: Replay, connection: Connection, onlooker: Consumer) -> Iterator[Message]:
+        while not replay.over:
+            answer = calls.run(connection, replay.more())
+            if answer is not None:
+                yield from replay.messages_of(Delivery(onlooker, answer.body, answer.data or b""))
+
+    def _onlooker(self, name: str, group: str) -> Consumer:
+        """Whose messages are those that were only looked at: one that can settle nothing."""
         onlooker = Consumer(self._connection, name, group=group)
         onlooker.close()
-        return Delivery(onlooker, request.body, request.data).messages
+        return onlooker
 
-    def create_group(self, topic: str, group: str, start: str = "earliest", *, exist_ok: bool = False) -> GroupInfo:
-        """Make a group of a topic. `start`: "earliest" (all messages that are kept) or "latest" (only those to come).
+    def create_group(self, topic: str, group: str, start: Start = "earliest", *, exist_ok: bool = False) -> GroupInfo:
+        """Make a group of a topic. `start`: "earliest" (all messages that are kept), "latest" (only those to come), an
+        offset (an int), or a time (a datetime, local if it has no time zone, or seconds since 1970 as a float).
 
-        Raises AlreadyExists (not with `exist_ok`), NotFound.
+        Raises AlreadyExists (not with `exist_ok`), NotFound, InvalidArgument.
         """
-        return self._run(calls.create_group(topic, group, start, exist_ok))
+        return self._run(calls.create_group(topic, group, pack_start(start), exist_ok))
 
-    def list_groups(self, topic: str) -> list[GroupInfo]:
-        """The groups of a topic. Raises NotFound."""
-        return list(self.describe(topic).groups)
+    def seek_group(self, topic: str, group: str, start: Start) -> GroupInfo:
+        """Have a group read on from `start` (as in `create_group`): to read again, or to pass over what is unread.
+
+        It begins there as a new group would: messages in hand are lost to who has them (LeaseLost), failures are
+        forgotten. Raises NotFound, InvalidArgument.
+        """
+        return self._run(calls.seek_group(topic, group, pack_start(start)))
+
+    def list_groups(self, topic: str, *, consistency: Consistency = "primary") -> list[GroupInfo]:
+        """The groups of a topic, by name, each with its counts and its lag. `consistency` as in `list_queues`. Raises
+        NotFound."""
+        return list(self.describe(topic, consistency=consistency).groups)
+
+    def describe_group(self, topic: str, group: str, *, consistency: Consistency = "primary") -> GroupInfo:
+        """One group of a topic. `consistency` as in `list_queues`. Raises NotFound."""
+        return self._run(calls.describe_group(topic, group), consistency)
 
     def delete_group(self, topic: str, group: str) -> None:
         """Remove a group of a topic with its position. Raises NotFound."""
@@ -217,12 +238,13 @@ class Client(Closing):
         queue: str,
         *,
         group: str = "",
-        start: str = "earliest",
+        start: Start = "earliest",
         lease: float | str = "30s",
         prefetch: int = 1000,
         renew: bool = True,
     ) -> Consumer:
-        """A consumer of a queue, or of `group` of a topic, which is made if it is not there, from `start` on.
+        """A consumer of a queue, or of `group` of a topic, which is made if it is not there, from `start` on (as in
+        `create_group`).
 
         `lease`: how long a message is yours; `renew` extends it in the background while the consumer lives.
         `prefetch`: how many messages are leased ahead; 0 leases only what is asked for.
@@ -236,24 +258,53 @@ class Client(Closing):
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
-    def submit(self, queue: str, args: Any, *, task: str | None = None) -> Job:
+    def submit(self, queue: str, args: Any, *, task: str | None = None, **options: Unpack[JobOptions]) -> Job:
         """Put work into a queue: durable when this returns. `args`: a msgpack value, numpy arrays included.
 
-        `task` names what shall be done with it, where a queue serves several tasks. Raises InvalidArgument, NotFound,
-        QueueFull.
+        `task` names what shall be done with it, where a queue serves several tasks. options, all optional: priority,
+        delay, due, ttl, id, if_exists, key, headers, after, on_failure, time_limit, max_failures, retry_delay,
+        retry_backoff, retry_delay_max, retry_jitter (see JobOptions). Raises InvalidArgument, NotFound, QueueFull, and
+        AlreadyExists (whose `job` is the other one) if the id is taken.
         """
-        return self.submit_many(queue, [args], task=task)[0]
+        given: dict[str, Any] = dict(options)
+        if (id := given.pop("id", None)) is not None:
+            given["ids"] = [id]
+        return submit_many(self._connection, self._submitter(queue), [args], task, given)[0]
 
-    def submit_many(self, queue: str, many_args: Iterable[Any], *, task: str | None = None) -> list[Job]:
+    def submit_many(
+        self,
+        queue: str,
+        many_args: Iterable[Any],
+        *,
+        task: str | None = None,
+        gather: tuple[str | Gatherer, Any] | None = None,
+        **options: Unpack[ArrayOptions],
+    ) -> JobArray:
         """Submit many jobs, in batches of at most 5000 jobs or 4 MiB; each batch is durable as a whole or not at all.
 
-        Returns the jobs in the order of their arguments, durable. Raises as `submit`; then some batches may be durable.
+        Returns the jobs in the order of their arguments, durable. options: as `submit` has, for all of them, with
+        `ids`, `delays` or `dues`, one for each job, in place of id, delay and due (see ArrayOptions). `gather`: a queue
+        (or a task) and arguments: one job more, which runs when all the others are done, and is cancelled if one of
+        them is not; it is given their ids (`current_job().parents`), and is the `gather` of what comes back. Raises as
+        `submit`; then some batches may be durable.
         """
-        return submit_many(self._connection, self._submitter(queue), many_args, task)
+        jobs = submit_many(self._connection, self._submitter(queue), many_args, task, options)
+        if gather is not None:
+            target, args = gather
+            jobs.gather = (
+                self.submit(target, args, after=jobs)
+                if isinstance(target, str)
+                else target.options(after=jobs).submit(self, **args)
+            )
+        return jobs
 
     def job(self, job_id: str) -> Job:
         """The job of this id ("forecast/42"); nothing is asked yet. Raises InvalidArgument."""
         return Job(self._connection, *parse_id(job_id))
+
+    def job_array(self, array_id: str) -> JobArray:
+        """The jobs of this id ("forecast/0-499"); nothing is asked yet. Raises InvalidArgument."""
+        return JobArray(self._connection, *parse_array_id(array_id))
 
     def jobs(
         self,

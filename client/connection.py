@@ -152,6 +152,18 @@ class Connection:
             self.staleness = Staleness(request.body["applied"], request.body["lag_ms"])
         return request
 
+    def do_all(self, requests: Sequence[Request]) -> None:
+        """Ask all of them at once, and wait for their answers. Raises the first error. Not with the lock held."""
+        self.check()
+        with self.lock:
+            for request in requests:
+                request.deadline_ms = self.now_ms() + request.wait_ms + self.retry_for_ms + CALL_SLACK_MS
+                self.ask(request)
+            self.wait(lambda: all(request.done for request in requests), None)
+        for request in requests:
+            if request.error is not None:
+                raise request.error
+
     def local(self) -> Connection:
         """One over which whichever node is reached answers reads from its own copy. Not with the lock held."""
         self.check()

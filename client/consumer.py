@@ -8,6 +8,7 @@ from typing import Any
 from ..peers import values
 from ..peers.errors import Closed, InvalidArgument, TooLarge
 from ..peers.units import duration_ms
+from . import calls
 from .acks import Settlement
 from .closing import Closing
 from .connection import Connection
@@ -102,11 +103,8 @@ class Consumer(Closing):
     def size(self) -> int:
         """How many messages wait: for this group at the daemon (ready or delayed), and here, received by nobody."""
         self._check()
-        body = self._connection.call("describe", {"name": self.queue}).body
-        for group in body["groups"]:
-            if group["name"] == self.group:
-                return int(group["ready"]) + int(group["delayed"]) + self._intake.buffered
-        raise InvalidArgument(f"{self.queue!r} has no group {self.group!r}", "create it, or name another one")
+        info = calls.run(self._connection, calls.describe_group(self.queue, self.group))
+        return info.ready + info.delayed + self._intake.buffered
 
     # -- settling --------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,11 @@ from ..peers.errors import InvalidArgument
 RESERVED = "penstock-"
 KEY = "penstock-key"
 TASK = "penstock-task"
+AFTER = "penstock-after"  # [[queue, first offset, count], ...]: the jobs that this one waits for
+TIME_LIMIT = "penstock-time-limit-ms"
 
 Header = dict[str, Any] | None
+Headers = list[Header] | None  # None: no message has any
 
 
 def one_header(headers: Mapping[str, Any] | None, key: str | None) -> Header:
@@ -26,12 +29,24 @@ def one_header(headers: Mapping[str, Any] | None, key: str | None) -> Header:
     return header or None
 
 
-def many_headers(headers: Sequence[Mapping[str, Any] | None], count: int) -> list[Header] | None:
-    """The headers of `count` messages; None if no message has any. Raises InvalidArgument."""
+def many_headers(headers: Sequence[Mapping[str, Any] | None] | None, count: int, key: str | None) -> Headers:
+    """The headers of `count` messages, `key` among them; None if no message has any. Raises InvalidArgument."""
+    if headers is None:
+        headers = [None] * count
     if len(headers) != count:
         raise InvalidArgument(f"{len(headers)} headers for {count} bodies", "give one, or None, for each body")
-    checked = [None if header is None else _checked(header) for header in headers]
+    checked = [None if header is None and key is None else one_header(header, key) for header in headers]
     return checked if any(checked) else None
+
+
+def with_own(header: Header, args: Mapping[str, Any]) -> Header:
+    """The header of a message that waits for others: it tells for which."""
+    return {**(header or {}), AFTER: args["after"]} if "after" in args else header
+
+
+def with_own_each(headers: Headers, args: Mapping[str, Any], count: int) -> Headers:
+    """As `with_own`, of `count` messages."""
+    return [with_own(header, args) for header in headers or [None] * count] if "after" in args else headers
 
 
 def _checked(headers: Mapping[str, Any]) -> dict[str, Any]:

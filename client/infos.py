@@ -17,7 +17,11 @@ class Staleness(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
-    """A group of a topic. Counts are messages; `floor`: everything below this offset is done."""
+    """A group of a topic. Counts are messages; `floor`: everything below this offset is done.
+
+    `lag`: how many messages are not done (ready, delayed or leased); `oldest_ms`: the age of the oldest of them (None:
+    there is none).
+    """
 
     name: str
     ready: int
@@ -26,6 +30,8 @@ class GroupInfo:
     done: int
     dead: int
     floor: int
+    lag: int
+    oldest_ms: int | None
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> GroupInfo:
@@ -63,6 +69,38 @@ class Info:
         return self.ready + self.delayed + self.leased
 
     @property
+    def max_failures(self) -> int | None:
+        """After how many failures a message is dead. None: never."""
+        return self.options.get("max_failures")
+
+    @property
+    def retry_delay_ms(self) -> int:
+        """The pause before a failed message is given again; with `retry_backoff` "exponential" that after the first
+        failure."""
+        return int(self.options.get("retry_delay_ms", 0))
+
+    @property
+    def retry_backoff(self) -> str:
+        """ "constant" or "exponential": twice the pause after each failure."""
+        return str(self.options.get("retry_backoff", "constant"))
+
+    @property
+    def retry_delay_max_ms(self) -> int | None:
+        """The longest pause."""
+        return self.options.get("retry_delay_max_ms")
+
+    @property
+    def retry_jitter(self) -> int:
+        """By how many percent at most a pause is shorter or longer."""
+        return int(self.options.get("retry_jitter", 0))
+
+
+class QueueInfo(Info):
+    """A queue: each message goes to one consumer."""
+
+    __slots__ = ()
+
+    @property
     def max_messages(self) -> int | None:
         """How many messages may be there at most. None: any number."""
         return self.options.get("max_messages")
@@ -73,15 +111,45 @@ class Info:
         return self.options.get("max_bytes")
 
     @property
-    def max_failures(self) -> int | None:
-        """After how many failures a message is dead. None: never."""
-        return self.options.get("max_failures")
+    def max_message(self) -> int | None:
+        """How many bytes one body may have. None: as many as the daemon takes."""
+        return self.options.get("max_message")
 
+    @property
+    def overflow(self) -> str:
+        """What happens at max_messages or max_bytes: "reject" or "drop_oldest"."""
+        return str(self.options.get("overflow", "reject"))
 
-class QueueInfo(Info):
-    """A queue: each message goes to one consumer."""
+    @property
+    def rate(self) -> tuple[int, int] | None:
+        """How many messages are given out in how many milliseconds. None: any number."""
+        rate = self.options.get("rate")
+        return None if rate is None else (int(rate[0]), int(rate[1]))
 
-    __slots__ = ()
+    @property
+    def max_leased(self) -> int | None:
+        """How many messages may be in hand at once. None: any number."""
+        return self.options.get("max_leased")
+
+    @property
+    def ordered_by(self) -> str | None:
+        """ "key": one message of a key is in hand at a time. None: any number."""
+        return self.options.get("ordered_by")
+
+    @property
+    def result_ttl_ms(self) -> int | None:
+        """How long results of jobs are kept."""
+        return self.options.get("result_ttl_ms")
+
+    @property
+    def unique_ms(self) -> int | None:
+        """How long the id of a message is taken."""
+        return self.options.get("unique_ms")
+
+    @property
+    def result_queue(self) -> str | None:
+        """Where results are sent as well."""
+        return self.options.get("result_queue")
 
 
 class TopicInfo(Info):
@@ -93,6 +161,16 @@ class TopicInfo(Info):
     def retention_ms(self) -> int | None:
         """Messages older than this go. None: they are kept."""
         return self.options.get("retention_ms")
+
+    @property
+    def retention_bytes(self) -> int | None:
+        """What is kept takes at most so many bytes. None: everything is kept."""
+        return self.options.get("retention_bytes")
+
+    @property
+    def retention_messages(self) -> int | None:
+        """At most so many messages are kept. None: all of them."""
+        return self.options.get("retention_messages")
 
 
 def info_from_body(body: Mapping[str, Any]) -> QueueInfo | TopicInfo:

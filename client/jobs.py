@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..peers import values, wire
-from ..peers.errors import InvalidArgument, JobCancelled, JobFailed, NotFound, PenstockError, Timeout
+from ..peers.errors import JobCancelled, JobFailed, NotFound, PenstockError, Timeout
 from ..peers.units import duration_ms
 from .connection import Connection, Consistency, reader
 from .failures import job_failed
 from .infos import JobInfo
+from .requests import Request
 
 ENDED = frozenset({"done", "dead", "cancelled", "expired", "unknown"})
 PARK_MS = 20_000
 LOOK_MS = 1_000  # how long to wait for outcomes before looking for jobs that end without one
 STATUS_MAX = 10_000  # jobs in one question
 OUTCOMES_MAX = 5_000  # outcomes in one answer
+ASK_MAX = 100  # questions for one outcome each that are under way at once
 
 
 class Job:
@@ -29,7 +31,7 @@ class Job:
         self._connection = connection
         self.queue = queue
         self.offset = offset
-        self.cursor = cursor  # its outcome is after this one; for `as_completed`
+        self.cursor = cursor  # its outcome is after this one, for `as_completed`; 0: who knows
         self.info: JobInfo | None = None
         self._outcome: JobOutcome | None = None
 
@@ -38,9 +40,9 @@ class Job:
         return f"{self.queue}/{self.offset}"
 
     def status(self, *, consistency: Consistency = "primary") -> str:
-        """ "queued", "delayed", "running", "failed" (waits for its next try), "done", "dead", "cancelled", "expired"
-        (ended; its outcome is no longer kept) or "unknown" (never existed). `consistency`: "local" has the nearest node
-        answer out of its own copy, primary or not."""
+        """ "queued", "delayed", "waiting" (for other jobs), "running", "failed" (waits for its next try), "done",
+        "dead", "cancelled", "expired" (its ttl is over, or it ended and its outcome is no longer kept) or "unknown"
+        (never existed). `consistency`: "local" has the nearest node answer out of its own copy, primary or not."""
         if self._outcome is not None:
             return self._outcome.status
         args = {"queue": self.queue, "offsets": [self.offset]}
@@ -77,6 +79,11 @@ class Job:
         """Note how it ended. For `as_completed`."""
         self._outcome = outcome
 
+    @property
+    def outcome(self) -> JobOutcome | None:
+        """How it ended, as far as is known here; nothing is asked."""
+        return self._outcome
+
     def _ended(self, timeout: float | str | None) -> JobOutcome:
         deadline = None if timeout is None else time.monotonic() + duration_ms(timeout, "timeout") / 1000
         while self._outcome is None:
@@ -86,9 +93,7 @@ class Job:
             request = self._connection.call("job_result", args, wait_ms=wait_ms)
             status = str(request.body["status"])
             if status in ENDED:
-                self._outcome = JobOutcome(
-                    self.queue, self.offset, status, _data(request.data), request.body.get("reason")
-                )
+                self._outcome = _outcome_of(self, request)
             elif deadline is not None and time.monotonic() >= deadline:
                 raise Timeout(f"job {self.id} is {status} and did not end within the given time", "wait longer")
         if self._outcome.status == "unknown":
@@ -130,7 +135,9 @@ class JobOutcome:
             case "dead":
                 return job_failed(self.id, self.data, self.reason)
             case "cancelled":
-                return JobCancelled(f"job {self.id} was cancelled")
+                return JobCancelled(f"job {self.id} was cancelled", self.reason or "")
+            case "expired" if self.reason:
+                return JobCancelled(f"job {self.id} expired", self.reason)
             case _:
                 return NotFound(f"job {self.id} has ended, and its outcome is no longer kept", "raise result_ttl")
 
@@ -143,14 +150,6 @@ class JobOutcome:
 
     def __repr__(self) -> str:
         return f"<JobOutcome {self.id} {self.status}>"
-
-
-def parse_id(text: str) -> tuple[str, int]:
-    """QUEUE/OFFSET. Raises InvalidArgument."""
-    queue, slash, offset = text.rpartition("/")
-    if not slash or not queue or not offset.isdecimal():
-        raise InvalidArgument(f"{text!r} is no job id", 'a job id looks like "forecast/42"')
-    return queue, int(offset)
 
 
 def statuses(connection: Connection, queue: str, offsets: Iterable[int]) -> Iterator[JobInfo]:
@@ -187,10 +186,17 @@ def as_completed(connection: Connection, jobs: Iterable[Job], timeout_s: float |
     waiting: dict[str, dict[int, list[Job]]] = {}
     for job in jobs:
         waiting.setdefault(job.queue, {}).setdefault(job.offset, []).append(job)
-    streams = {
-        queue: Outcomes(connection, queue, min(job.cursor for same in some.values() for job in same))
-        for queue, some in waiting.items()
-    }
+    streams: dict[str, Outcomes] = {}
+    for queue in list(waiting):
+        cursor = min(job.cursor for same in waiting[queue].values() for job in same)
+        if cursor == 0:
+            # Their outcomes may lie far back: those that have ended are known by their status, the others end later.
+            cursor = int(connection.call("status", {}).body["applied"])
+            for job in _ended_before(connection, queue, waiting[queue]):
+                yield job
+        streams[queue] = Outcomes(connection, queue, cursor)
+        if not waiting[queue]:
+            del waiting[queue]
     while waiting:
         for queue in list(waiting):
             left_ms = LOOK_MS if deadline is None else round((deadline - time.monotonic()) * 1000)
@@ -207,6 +213,17 @@ def as_completed(connection: Connection, jobs: Iterable[Job], timeout_s: float |
             raise Timeout(
                 f"{left} jobs did not end within {timeout_s:g} s", "wait longer, or look if a pool is running"
             )
+
+
+def _ended_before(connection: Connection, queue: str, waiting: dict[int, list[Job]]) -> Iterator[Job]:
+    """Those that have ended; they wait no more."""
+    for info in statuses(connection, queue, list(waiting)):
+        if info.status == "unknown":
+            raise NotFound(f"job {queue}/{info.offset} does not exist")
+        if info.status in ENDED:
+            for job in waiting.pop(info.offset):
+                job.info = info
+                yield job
 
 
 def _ended_silently(connection: Connection, queue: str, waiting: dict[int, list[Job]]) -> list[JobOutcome]:
@@ -239,6 +256,24 @@ def drain(connection: Connection, queue: str, timeout_s: float | None) -> list[J
             return [found[offset] for offset in sorted(found)]
         if deadline is not None and time.monotonic() >= deadline:
             raise Timeout(f"{waiting} jobs of {queue!r} are not done within {timeout_s:g} s", "is a pool running?")
+
+
+def collect(connection: Connection, jobs: Iterable[Job]) -> list[JobOutcome]:
+    """The outcomes of jobs that have ended."""
+    each = list(jobs)
+    missing = [job for job in each if job.outcome is None]
+    for start in range(0, len(missing), ASK_MAX):
+        some = missing[start : start + ASK_MAX]
+        asked = [Request("job_result", {"queue": job.queue, "offset": job.offset}) for job in some]
+        connection.do_all(asked)
+        for job, request in zip(some, asked, strict=True):
+            job.ended(_outcome_of(job, request))
+    return [outcome for job in each if (outcome := job.outcome) is not None]
+
+
+def _outcome_of(job: Job, request: Request) -> JobOutcome:
+    body = request.body
+    return JobOutcome(job.queue, job.offset, str(body["status"]), _data(request.data), body.get("reason"))
 
 
 def _data(payload: bytes | None) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from ..peers import wire
 from ..peers.errors import Closed, InvalidArgument, PenstockError, TooLarge
@@ -12,13 +12,15 @@ from ..peers.units import duration_ms, size_bytes
 from .batcher import BATCH_BYTES, BATCH_MAX, MESSAGE_OVERHEAD, Batch, Batcher
 from .closing import Closing
 from .connection import Connection
-from .headers import many_headers, one_header
+from .headers import Header, Headers, many_headers, one_header, with_own, with_own_each
 from .infos import has_room
+from .properties import BatchOptions, Properties, SendOptions, Shape, pack_batch, pack_properties
 from .receipt import Receipt, wait_or_raise
 from .requests import Request
 
 NEVER_MS = 2**62
 REFUSED_MAX = 100  # batches
+NO_ARGS: Mapping[str, Any] = {}
 
 
 class Producer(Closing):
@@ -53,8 +55,18 @@ class Producer(Closing):
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
-    def send(self, body: bytes, headers: Mapping[str, Any] | None = None, key: str | None = None) -> Receipt:
+    def send(
+        self,
+        body: bytes,
+        headers: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Receipt:
         """Queue one message. `headers`: a map with text keys. Blocks only while 16 batches or 16 MiB are under way.
+
+        options, all optional: priority, delay, due, ttl, id, after, on_failure, max_failures, retry_delay,
+        retry_backoff, retry_delay_max, retry_jitter (see SendOptions). Messages whose options differ in more than delay
+        or due travel in batches of their own, and one with an id alone; the order of sending is kept.
 
         The receipt tells the offset, or why the message was refused; a refusal that no receipt was asked for is raised
         by `flush` and `close`. Raises InvalidArgument, TooLarge, Closed.
@@ -62,16 +74,26 @@ class Producer(Closing):
         if type(body) is not bytes:
             body = _as_bytes(body)
         header = None if headers is None and key is None else one_header(headers, key)
+        properties = pack_properties(options) if options else None
         if self._dead is not None or self._connection.dead is not None:
             raise self._why_dead()
+        shape = None
+        if properties is not None:
+            header = with_own(header, properties.shape.args)
+            if properties.id is not None:
+                return self._send_alone(body, header, properties)
+            shape = properties.shape
         large = len(body) > BATCH_BYTES
         if large:
             self._check_size(len(body), 1)
         with self._lock:
             batcher = self._batcher
-            if large and batcher.open is not None:
-                self._leave(batcher.open)  # together they might be more than the daemon takes
-            batch = batcher.put(body, header, time.monotonic_ns() // 1_000_000 if self._linger_ms else 0)
+            # A large one and others together might be more than the daemon takes.
+            if (opened := batcher.open) is not None and (large or opened.shape != shape):
+                self._leave(opened)
+            batch = batcher.put(body, header, time.monotonic_ns() // 1_000_000 if self._linger_ms else 0, shape)
+            if properties is not None and properties.shape.clock:
+                batch.times.append(properties.time_ms)
             index = len(batch.bodies) - 1
             if not batcher.flying and not self._linger_ms:
                 self._leave(batch)
@@ -82,10 +104,18 @@ class Producer(Closing):
                 self._connection.listen()  # the answer may have come: then this one need not wait for company
             return Receipt(self, batch, index)
 
-    def send_many(self, bodies: Iterable[bytes], headers: Sequence[Mapping[str, Any] | None] | None = None) -> Receipt:
+    def send_many(
+        self,
+        bodies: Iterable[bytes],
+        headers: Sequence[Mapping[str, Any] | None] | None = None,
+        key: str | None = None,
+        **options: Unpack[BatchOptions],
+    ) -> Receipt:
         """Queue messages as one batch: all of them or none. The receipt's offset is that of the first one.
 
-        `headers`: one map, or None, for each body. Raises InvalidArgument (also for an empty batch), TooLarge, Closed.
+        `headers`: one map, or None, for each body; `key` is that of all. options: as `send` has, for all of them, with
+        `ids`, `delays` or `dues`, one for each body, in place of id, delay and due; a single id that is taken refuses
+        them all. Raises InvalidArgument (also for an empty batch), TooLarge, Closed.
         """
         batch = Batch(0)
         batch.bodies = bodies if type(bodies) is list else list(bodies)
@@ -93,15 +123,26 @@ class Producer(Closing):
             batch.bodies = [_as_bytes(body) for body in batch.bodies]
         if not batch.bodies:
             raise InvalidArgument("an empty batch cannot be sent", "give at least one body")
-        if headers is not None:
-            batch.headers = many_headers(headers, len(batch.bodies))
+        if headers is not None or key is not None:
+            batch.headers = many_headers(headers, len(batch.bodies), key)
+        if options and (args := pack_batch(options, len(batch.bodies))):
+            batch.shape = Shape(args)
+            batch.headers = with_own_each(batch.headers, args, len(batch.bodies))
         return self._send_batch(batch)
 
-    def send_packed(self, bodies: list[bytes], headers: list[dict[str, Any] | None] | None) -> Receipt:
-        """As `send_many`, with bytes and headers that need no check, headers of Penstock's own among them. For this
-        room."""
-        batch = Batch(0)
+    def send_packed(self, bodies: list[bytes], headers: Headers, args: Mapping[str, Any] = NO_ARGS) -> Receipt:
+        """As `send_many`, with bytes, headers and arguments of `append` that need no check, headers of Penstock's own
+        among them. For this room."""
+        batch = Batch(0, Shape(args) if args else None)
         batch.bodies, batch.headers = bodies, headers
+        return self._send_batch(batch)
+
+    def _send_alone(self, body: bytes, header: Header, properties: Properties) -> Receipt:
+        """One whose id may be taken: that refuses the whole batch, so nothing else is in it."""
+        shape = properties.shape
+        batch = Batch(0, Shape({**shape.args, "ids": [properties.id]}, shape.clock))
+        batch.bodies, batch.times = [body], [properties.time_ms]
+        batch.headers = None if header is None else [header]
         return self._send_batch(batch)
 
     def _send_batch(self, batch: Batch) -> Receipt:
@@ -198,11 +239,14 @@ class Producer(Closing):
         batcher = self._batcher
         payload = wire.pack_payload(batch.bodies, batch.all_headers())
         count = len(batch.bodies)
+        args: dict[str, Any] = {"queue": self.queue, "count": count}
+        if batch.shape is not None:
+            args |= batch.properties()
         batcher.left(batch)
         self._connection.ask(
             Request(
                 "append",
-                {"queue": self.queue, "count": count},
+                args,
                 payload,
                 counted=True,
                 then=lambda request: self._landed(batch, count, request),

@@ -2,48 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 from ..peers import values
-from ..peers.errors import PenstockError
+from ..peers.errors import AlreadyExists, InvalidArgument, PenstockError, shown
+from ..peers.units import duration_ms
+from .arrays import JobArray
 from .connection import Connection
-from .headers import TASK, Header
-from .jobs import Job
+from .headers import TASK, TIME_LIMIT, Header, one_header, with_own
+from .ids import Span, parse_id
 from .producer import Producer
+from .properties import pack_batch
+from .receipt import Receipt
 
 SUBMIT_BYTES = 4 * 2**20  # of arguments in one batch
 SUBMIT_MAX = 5_000
+EACH = ("ids", "delay_ms", "due_ms")  # the arguments that may have a value for each job
+WORK = ("key", "headers", "time_limit", "if_exists")
 
 
-def submit_many(connection: Connection, producer: Producer, many_args: Iterable[Any], task: str | None) -> list[Job]:
+class Gatherer(Protocol):
+    """What a gather job may be for beside a queue: a task, with its options and its check of arguments."""
+
+    def options(self, *, after: JobArray) -> Any: ...
+
+
+def submit_many(
+    connection: Connection,
+    producer: Producer,
+    many_args: Iterable[Any],
+    task: str | None,
+    options: Mapping[str, Any],
+) -> JobArray:
     """Send them and wait until all are durable. Raises the first refusal, after all have their answers."""
-    header = None if task is None else {TASK: task}
-    receipts = []
     packed = [values.pack(args) for args in many_args]
-    for batch in batches(packed, min(SUBMIT_MAX, connection.session.max_batch)):
-        headers: list[Header] | None = None if header is None else [header] * len(batch)
-        receipts.append((producer.send_packed(batch, headers), len(batch)))
-    jobs: list[Job] = []
+    args = pack_batch({name: value for name, value in options.items() if name not in WORK}, len(packed))
+    header = with_own(_header(options, task), args)
+    give_back = _gives_back(options)
+    sent: list[tuple[Receipt, int, int]] = []
+    for first, batch in batches(packed, min(SUBMIT_MAX, connection.session.max_batch)):
+        sent.append((_send(producer, batch, header, _part(args, first, first + len(batch))), first, len(batch)))
+    spans: list[Span] = []
+    cursors: list[int] = []
     refusal: PenstockError | None = None
-    for receipt, count in receipts:
+    for receipt, first, count in sent:
         try:
-            first = receipt.wait()
-            jobs += [Job(connection, producer.queue, first + i, receipt.log_index) for i in range(count)]
+            spans.append((receipt.wait(), count))
+            cursors.append(receipt.log_index)
+        except AlreadyExists as fault:
+            if not give_back or fault.job is None:
+                refusal = refusal or fault
+                continue
+            # All or nothing: one id that is taken has refused the others with it.
+            for index in range(first, first + count):
+                spans.append(_send_or_find(producer, packed[index], header, _part(args, index, index + 1)))
+            cursors.append(0)
         except PenstockError as fault:
             refusal = refusal or fault
     if refusal is not None:
         raise refusal
-    return jobs
+    return JobArray(connection, producer.queue, spans, min(cursors, default=0))
 
 
-def batches(packed: list[bytes], count_max: int) -> Iterator[list[bytes]]:
-    """Slices of at most `count_max` and, unless one alone is larger, SUBMIT_BYTES."""
+def batches(packed: list[bytes], count_max: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Slices, each with the place it begins at, of at most `count_max` and, unless one alone is larger,
+    SUBMIT_BYTES."""
     first = size = 0
     for index, data in enumerate(packed):
         if index > first and (index - first >= count_max or size + len(data) > SUBMIT_BYTES):
-            yield packed[first:index]
+            yield first, packed[first:index]
             first, size = index, 0
         size += len(data)
     if packed:
-        yield packed[first:]
+        yield first, packed[first:]
+
+
+def _header(options: Mapping[str, Any], task: str | None) -> Header:
+    header = one_header(options.get("headers"), options.get("key")) or {}
+    if task is not None:
+        header[TASK] = task
+    if (limit := options.get("time_limit")) is not None:
+        header[TIME_LIMIT] = duration_ms(limit, "time_limit")
+        if header[TIME_LIMIT] == 0:
+            raise InvalidArgument(f"time_limit is {limit!r}", "give a positive time, or None for that of the task")
+    return header or None
+
+
+def _gives_back(options: Mapping[str, Any]) -> bool:
+    if_exists = options.get("if_exists", "error")
+    if if_exists not in ("error", "return"):
+        raise InvalidArgument(f"if_exists is {shown(if_exists)}", 'give "error" or "return"')
+    return bool(if_exists == "return")
+
+
+def _send(producer: Producer, batch: list[bytes], header: Header, args: Mapping[str, Any]) -> Receipt:
+    return producer.send_packed(batch, None if header is None else [header] * len(batch), args)
+
+
+def _send_or_find(producer: Producer, data: bytes, header: Header, args: Mapping[str, Any]) -> Span:
+    """One job: the new one, or the one that has its id."""
+    try:
+        return _send(producer, [data], header, args).wait(), 1
+    except AlreadyExists as fault:
+        if fault.job is None:
+            raise
+        return parse_id(fault.job)[1], 1
+
+
+def _part(args: Mapping[str, Any], first: int, end: int) -> Mapping[str, Any]:
+    """The arguments of the jobs from `first` to `end`."""
+    lists = {name: args[name][first:end] for name in EACH if isinstance(args.get(name), list)}
+    return {**args, **lists} if lists else args

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
-from ..client import Client, Job
+from ..client import Client, Job, JobArray
 from ..peers.errors import InvalidArgument
 from ..peers.units import duration_ms
 from .check import Check, check_of, words_of
@@ -72,7 +72,7 @@ class Task(Generic[P, R]):
         """One job with these arguments in the task's queue. Raises InvalidArgument before anything is sent."""
         return self.submit_many(client, [arguments])[0]
 
-    def submit_many(self, client: Client, arguments: Iterable[Mapping[str, Any]]) -> list[Job]:
+    def submit_many(self, client: Client, arguments: Iterable[Mapping[str, Any]]) -> JobArray:
         """A job for each map of arguments, in their order; all are checked before the first is sent."""
         maps = [dict(each) for each in arguments]
         for place, each in enumerate(maps):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ def largest_error(known: Series, arguments: list[dict[str, Any]], results: list[
 
 
 def _results(
-    client: Client, pool: PoolProcess, log: Path, submitted: list[Job], progress: Progress | None
+    client: Client, pool: PoolProcess, log: Path, submitted: Sequence[Job], progress: Progress | None
 ) -> dict[int, list[float] | None]:
     """What became of the jobs, by offset; None: it failed. Asked when all have ended: the pool needs the machine."""
     before = client.describe(QUEUE)
@@ -154,7 +154,7 @@ def _last_state(pool: PoolProcess, done: int) -> PoolState:
 
 def _report(
     known: Series,
-    submitted: list[Job],
+    submitted: Sequence[Job],
     arguments: list[dict[str, Any]],
     results: dict[int, list[float] | None],
     state: PoolState,

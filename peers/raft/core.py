@@ -76,6 +76,7 @@ class Raft:
         self.role = Role.REPLICA
         self.primary = 0  # 0: not known
         self.history: list[tuple[int, Members]] = [(tail.floor, members)]
+        self.addresses: dict[int, tuple[str, str, str]] = {}  # as told by the changes in the log, committed or not
         self._remember(tail.changes)
         self.peers: dict[int, Peer] = {}
         self.round = 0
@@ -440,6 +441,9 @@ class Raft:
         """A change of members holds as soon as it is in the log, and until it is truncated."""
         for entry in entries:
             if type(entry.command) is SetMembers:
+                # An id has one address for good, so those of a change that was truncated do no harm.
+                rows = entry.command.addresses
+                self.addresses |= {node: (client, listen, publish) for node, client, listen, publish in rows}
                 self.history.append((entry.index, Members(entry.command.voters, entry.command.learners)))
 
     def _answer(self, append: Append, match: int) -> None:

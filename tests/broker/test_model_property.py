@@ -25,6 +25,7 @@ from penstock.broker import checkpoint, queues, state
 from penstock.broker.jobs import Jobs
 from penstock.broker.model import Model
 from penstock.broker.sessions import WINDOW, Answer
+from penstock.broker.topics import STARTS
 from penstock.broker.views import queue_info
 from penstock.peers import messages as m
 from penstock.peers.log import Entry
@@ -37,7 +38,7 @@ DROP_MAX = 3  # so small that purges and deletes are swept in many commands
 FORGET_MAX = 2
 CHANGES = (
     "create", "configure", "earliest", "latest", "trim", "forget", "resume", "resume", "purge", "pause", "delete",
-    "delete group",
+    "delete group", "offset", "time", "seek",
 )  # fmt: skip
 REFUSALS = ("AlreadyExists", "InvalidArgument", "LeaseLost", "NotFound", "ProtocolError", "QueueFull", "SessionExpired")
 
@@ -202,8 +203,8 @@ class TwoModels(RuleBasedStateMachine):
             self.make(who, name, kind, options)
         elif verb == "configure":
             self.configure(who, at, wild, options)
-        elif verb in ("earliest", "latest", "delete group"):
-            self.change_groups(who, at, wild, group, verb)
+        elif verb in ("delete group", "seek", *STARTS):
+            self.change_groups(who, at, wild, group, verb, some)
         elif verb == "trim":
             self.trim(at, wild, some)
         elif verb == "forget":
@@ -233,13 +234,19 @@ class TwoModels(RuleBasedStateMachine):
         topics = [queue.name for queue in self.naive.queues.values() if queue.kind == "topic"]
         return NAMES[pick % len(NAMES)] if any_name or not topics else topics[pick % len(topics)]
 
-    def change_groups(self, who: int, at: int, wild: bool, group: str, verb: str) -> None:
+    def change_groups(self, who: int, at: int, wild: bool, group: str, verb: str, some: int) -> None:
         topic, session = self.topic(at, wild), self.session(who)
         if verb == "delete group":
             self.both(session, m.DeleteGroup(topic, group), lambda: self.naive.delete_group(topic, group))
+            return
+        start = verb if verb in STARTS else STARTS[(some + at) % len(STARTS)]
+        place = self.now_ms - 5 * some if start == "time" else some if start == "offset" else 0
+        if verb == "seek":
+            command = m.SeekGroup(topic, group, start, place)
+            self.both(session, command, lambda: self.naive.seek_group(topic, group, start, place))
         else:
-            command = m.CreateGroup(topic, group, verb)
-            self.both(session, command, lambda: self.naive.create_group(topic, group, verb))
+            made = m.CreateGroup(topic, group, start, place)
+            self.both(session, made, lambda: self.naive.create_group(topic, group, start, place))
 
     def trim(self, at: int, wild: bool, some: int) -> None:
         topic = self.topic(at, wild)

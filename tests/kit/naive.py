@@ -168,17 +168,37 @@ class Naive:
     def pause(self, name: str, paused: bool) -> None:
         self.queue(name).paused = paused
 
-    def create_group(self, topic: str, group: str, start: str) -> None:
+    def create_group(self, topic: str, group: str, start: str, at: int = 0) -> None:
         queue = self._topic(topic)
         if group in queue.groups:
             raise Refused("AlreadyExists")
-        queue.add_group(group, queue.next if start == "latest" else queue.trimmed)
+        queue.add_group(group, self._place(queue, start, at))
+
+    def _place(self, queue: NaiveQueue, start: str, at: int) -> int:
+        if start == "offset" and at > queue.next:
+            raise Refused("InvalidArgument")
+        kept = queue.messages[queue.trimmed :]
+        since = next((message.offset for message in kept if message.stamp_ms >= at), queue.next)
+        places = {"earliest": queue.trimmed, "latest": queue.next, "offset": max(at, queue.trimmed), "time": since}
+        return places[start]
+
+    def seek_group(self, topic: str, group: str, start: str, at: int) -> None:
+        queue = self._topic(topic)
+        if group not in queue.groups:
+            raise Refused("NotFound")
+        done, dead, first = queue.done[group], queue.dead[group], self._place(queue, start, at)
+        self._end_leases(queue, group)
+        queue.add_group(group, first)
+        queue.done[group], queue.dead[group] = done, dead
 
     def delete_group(self, topic: str, group: str) -> None:
         queue = self._topic(topic)
         if group not in queue.groups:
             raise Refused("NotFound")
         del queue.groups[group]
+        self._end_leases(queue, group)
+
+    def _end_leases(self, queue: NaiveQueue, group: str) -> None:
         self.leases = {
             id: lease for id, lease in self.leases.items() if lease.queue is not queue or lease.group != group
         }

@@ -94,7 +94,7 @@ class Client:
 
 COUNTED = {
     "append", "ack", "complete", "nack", "reject", "release", "extend", "create", "configure", "delete", "purge",
-    "pause", "resume", "group_create", "group_delete", "job_cancel", "job_retry", "bye",
+    "pause", "resume", "group_create", "group_seek", "group_delete", "job_cancel", "job_retry", "bye",
     "cluster_add", "cluster_remove",
 }  # fmt: skip
 

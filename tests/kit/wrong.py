@@ -104,6 +104,10 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
         "after": ("0", 1.5, True, -2, HUGE, DEEP)}),
     "outcomes": ({"queue": "jobs", "after": 0, "limit": 1}, None, {
         "queue": NO_NAME, "after": NO_NUMBER, "limit": NO_COUNT, "bytes": NO_COUNT, "wait_ms": NO_NUMBER}),
+    "watch": ({"patterns": ["job.*"]}, None, {
+        "patterns": (None, "job.*", [], [1], ["quue.*"], [None], ["x" * 20_000], ["*"] * 101, {}, DEEP),
+        "after": (1, 1.5, True, b"0.0", "", "later", "1", "1.", ".1", "1.-2", "-1.0", "1.0.0", "9" * 50, [], DEEP),
+        "limit": (*NO_COUNT, 1001), "wait_ms": NO_NUMBER}),
     "hello": ({"version": 1, "client": "x"}, None, {
         "version": (None, 0, 2, "1", b"1", NAN, 1.5, DEEP), "client": (1, None, b"x", "x" * 2000, DEEP),
         "session": (1, b"x", 1.5, [], DEEP, "", "1", "1-", "zz-0", "1-0000000000000000", "-", "x" * 9999)}),
@@ -113,7 +117,7 @@ DEFAULTED = {
     "group_create": ["start"], "nack": ["delay_ms", "error"], "reject": ["reason", "error"], "release": ["ranges"],
     "pull": ["group", "bytes", "lease_ms", "wait_ms"], "list": ["kind"], "peek": ["group", "limit"],
     "jobs": ["limit", "status", "after"], "outcomes": ["bytes", "limit", "wait_ms"], "job_result": ["wait_ms"],
-    "hello": ["client", "session"],
+    "watch": ["after", "limit", "wait_ms"], "hello": ["client", "session"],
 }  # fmt: skip
 
 

@@ -68,8 +68,8 @@ def append(*entries: Entry) -> Append:
 
 def with_code_127(raw: bytes) -> bytes:
     """An entry at 5 whose command is a Noop, as a newer version might write one: sound, but not for us."""
-    assert raw.count(b"\x01\x90") == 1
-    changed = raw[4:].replace(b"\x01\x90", b"\x7f\x90")
+    assert raw.count(b"\x01\x91\x00") == 1
+    changed = raw[4:].replace(b"\x01\x91\x00", b"\x7f\x91\x00")
     return zlib.crc32(changed, zlib.crc32((5).to_bytes(8, "big"))).to_bytes(4, "big") + changed
 
 

@@ -62,5 +62,5 @@ def test_rates(written: str, rate: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("written", ["", "100", 100, None, "0/s", "-1/s", "1.5/s", "1/", "1/x", "1/0s", "/s", "1/s/s"])
 def test_what_is_no_rate_is_refused_by_name(written: object) -> None:
-    with pytest.raises(InvalidArgument, match="my rate is .*100/s"):
+    with pytest.raises(InvalidArgument, match=r"my rate is .*100/s"):
         rate_of(written, "my rate")  # type: ignore[arg-type]

@@ -271,3 +271,15 @@ def test_rule_21_a_snapshot_at_or_below_commit_is_ignored() -> None:
     assert raft.tail.commit == 3
     assert raft.restored(9, 2, Members((1, 2)))
     assert (raft.tail.floor, raft.tail.last, raft.members.voters) == (9, 9, (1, 2))
+
+
+def test_rule_6_where_a_member_is_found_is_known_as_soon_as_its_joining_is_in_the_log() -> None:
+    # After a restart nobody may be there to say what is committed but the one who joined.
+    four = (4, "ipc://c", "ipc://l", "ipc://p")
+    joining = SetMembers((1, 2, 3, 4), (), (four,))
+    restarted = replica([Entry(1, 1, 0, 0, 0, joining, b"")], term=1)
+    assert restarted.tail.commit == 0
+    assert restarted.addresses == {4: four[1:]}
+    follower = replica(term=1)
+    follower.step(append([Entry(1, 1, 0, 0, 0, joining, b"")], (0, 0)), 0)
+    assert follower.addresses == {4: four[1:]}

@@ -125,7 +125,7 @@ MUTANTS = [
         4,
         (
             (
-                "        self._term_began = self.propose(stamp_ms, 0, 0, Noop()).index\n",
+                "        self._term_began = self.propose(stamp_ms, 0, 0, Noop(self.node)).index\n",
                 "        self._term_began = self.tail.commit\n",
             ),
         ),

@@ -1,0 +1,139 @@
+"""Several jobs of one queue that are looked at as one thing."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+from ..peers.errors import PenstockError
+from ..peers.units import duration_ms
+from . import calls
+from .connection import Connection
+from .ids import Span, array_id
+from .jobs import Job, JobOutcome, as_completed, collect
+
+
+class JobArray(Sequence[Job]):
+    """Jobs of one queue, in the order of their submission: a sequence of `Job`. Thread-safe.
+
+    `id` names all of them, such as "work/0-499": `Client.job_array` makes an array of it again, in any process.
+    `gather` is the job that runs after all of them, if they were submitted with one.
+    """
+
+    def __init__(self, connection: Connection, queue: str, spans: Iterable[Span], cursor: int = 0) -> None:
+        self.queue = queue
+        self.gather: Job | None = None
+        self._connection = connection
+        self._cursor = cursor  # their outcomes are after this one
+        self._spans: list[Span] = []
+        for first, count in spans:
+            if self._spans and sum(self._spans[-1]) == first:
+                self._spans[-1] = (self._spans[-1][0], self._spans[-1][1] + count)
+            elif count:
+                self._spans.append((first, count))
+        self._offsets = _Offsets(self._spans)
+        self._jobs: dict[int, Job] = {}  # by place; a job remembers how it ended
+
+    @property
+    def id(self) -> str:
+        """QUEUE/FIRST-LAST; with several parts where others have submitted in between: "work/0-9,12-20". "" of none."""
+        return array_id(self.queue, self._spans)
+
+    @property
+    def first(self) -> int:
+        """The offset of the first job. Raises IndexError if there is none."""
+        return self._offsets[0]
+
+    @property
+    def count(self) -> int:  # type: ignore[override]  # hides Sequence.count, which nobody calls
+        """How many jobs."""
+        return len(self._offsets)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    @overload
+    def __getitem__(self, place: int) -> Job: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Job]: ...
+    def __getitem__(self, place: int | slice) -> Job | list[Job]:
+        if isinstance(place, slice):
+            return [self._job(each) for each in range(*place.indices(len(self)))]
+        return self._job(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[Job]:
+        return map(self._job, range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<JobArray {self.id or self.queue} of {len(self)}>"
+
+    def statuses(self) -> dict[str, int]:
+        """How many jobs are in which status, as "queued", "running", "done" ...; see `Job.status`."""
+        return calls.run(self._connection, calls.count_statuses(self.queue, self._spans))
+
+    def wait(self, timeout: float | str | None = None) -> dict[str, int]:
+        """Wait until all have ended: how many are "done", "dead", "cancelled", "expired". `timeout` in seconds or as
+        text.
+
+        Raises Timeout, and NotFound if one of them never existed.
+        """
+        return dict(Counter(outcome.status for outcome in self.outcomes(timeout)))
+
+    def outcomes(self, timeout: float | str | None = None) -> list[JobOutcome]:
+        """How each ended, in their order, once all have. `timeout` in seconds or as text. Raises as `wait` does."""
+        timeout_s = None if timeout is None else duration_ms(timeout, "timeout") / 1000
+        for _ in as_completed(self._connection, self, timeout_s):
+            pass
+        return collect(self._connection, self)
+
+    def results(self, timeout: float | str | None = None) -> list[Any]:
+        """What each returned, in their order, once all have ended. `timeout` in seconds or as text.
+
+        Raises JobFailed, JobCancelled or NotFound, of the first one that did not end well, with how many did not in
+        the hint (`outcomes` has them all); and as `wait` does.
+        """
+        outcomes = self.outcomes(timeout)
+        bad = [error for outcome in outcomes if (error := outcome.error) is not None]
+        if bad:
+            raise _with_hint(bad[0], f"{len(bad)} of {len(outcomes)} jobs did not end well")
+        return [outcome.value for outcome in outcomes]
+
+    def cancel(self) -> int:
+        """Cancel those that have not ended. Returns how many."""
+        return calls.run(self._connection, calls.cancel_jobs(self.queue, self._spans))
+
+    def retry(self) -> JobArray:
+        """Submit those that are dead again: the new jobs."""
+        spans, cursor = calls.run(self._connection, calls.retry_jobs(self.queue, self._spans))
+        return JobArray(self._connection, self.queue, spans, cursor)
+
+    def _job(self, place: int) -> Job:
+        job = self._jobs.get(place)
+        if job is None:
+            made = Job(self._connection, self.queue, self._offsets[place], self._cursor)
+            job = self._jobs.setdefault(place, made)
+        return job
+
+
+class _Offsets:
+    """The offsets of spans, as a list without the list."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self._ranges = [range(first, first + count) for first, count in spans]
+        self._starts = [0]
+        for each in self._ranges:
+            self._starts.append(self._starts[-1] + len(each))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, place: int) -> int:
+        at = bisect_right(self._starts, place) - 1
+        return self._ranges[at][place - self._starts[at]]
+
+
+def _with_hint(error: PenstockError, hint: str) -> PenstockError:
+    error.hint = f"{error.hint}; {hint}" if error.hint else hint
+    return error
