@@ -77,10 +77,7 @@ def waiting_parts(state: State, queue: Queue, first: int, end: int) -> Iterator[
     """The stretches of [first, end) whose messages have not ended and are under no lease, ascending."""
     group = queue.groups[""]
     leased = sorted(
-        (span.first, span.end)
-        for lease in state.leases.values()
-        if lease.queue_id == queue.id
-        for span in lease.spans
+        (span.first, span.end) for lease in state.leases.values() if lease.queue_id == queue.id for span in lease.spans
     )
     at = 0
     for start, stop in group.acked.gaps(max(first, group.floor), min(end, queue.next)):

@@ -80,7 +80,16 @@ def take(model: Model, consensus: Consensus) -> Checkpoint:
     kept = {extent.home for _, extent in extents} | {home for _, home, _ in steps}
     packed = msgpack.packb(consensus)
     made = Checkpoint(
-        state.applied, consensus.floor, packed, _pack_meta(state), queues, sessions, extents, steps, notes, kept,
+        state.applied,
+        consensus.floor,
+        packed,
+        _pack_meta(state),
+        queues,
+        sessions,
+        extents,
+        steps,
+        notes,
+        kept,
         state.gone,
     )
     state.gone = Gone()
@@ -142,7 +151,10 @@ def _pack_group(group: Group, leases: list[Lease]) -> list[Any]:
     return [
         group.name, group.floor, group.cursor, group.done, group.dead, list(group.acked), sorted(group.again),
         sorted(group.delayed),
-        [(it.id, it.session, it.pull, it.ends_ms, it.since_ms, it.spans) for it in sorted(leases, key=lambda it: it.id)],
+        [
+            (it.id, it.session, it.pull, it.ends_ms, it.since_ms, it.spans)
+            for it in sorted(leases, key=lambda it: it.id)
+        ],
     ]  # fmt: skip
 
 

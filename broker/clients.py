@@ -194,6 +194,12 @@ class Clients:
         elif op in reads.READS:
             found = reads.READS[op](desk.state, request.args, desk.now_ms, desk.payload)
             desk.reply(route, sequence, {**found.body, **fresh}, found.payload)
+        elif op == "read":  # at once: a replica is not told when something comes
+            args = reads.placed(desk.state, request.args)
+            body, payload = reads.read(desk.state, args, desk.now_ms, desk.payload) or reads.Found(
+                reads.nothing_yet(op, args, desk.state, desk.now_ms)
+            )
+            desk.reply(route, sequence, {**body, **fresh}, payload)
         elif op in OF_THIS_NODE:
             self._tell(route, sequence, op, fresh)
         else:
@@ -238,5 +244,6 @@ class Clients:
 
 def fills(command: m.Command) -> bool:
     """Is this refused when the storage is full? Results and acks are not: they let go of what fills the disk."""
-    kind = type(command)
-    return kind is m.Append or kind is m.Call or kind is m.LogLines or (kind is m.Complete and bool(command.outputs))
+    if isinstance(command, m.Complete):
+        return bool(command.outputs)
+    return isinstance(command, (m.Append, m.Call, m.LogLines))

@@ -222,6 +222,8 @@ def _bury(state: State, queue: Queue, group: Group, spans: list[Span], why: Why)
             }  # fmt: skip
             if why.text and why.text != why.dead:
                 note["penstock-error"] = why.text[: notes.REASON_MAX]
+            if queue.kind != QUEUE:  # the other groups have nothing to do with it
+                note["penstock-group"] = group.name
             share(state, dead_queue, extent, start, end, note)
         if queue.kind == QUEUE:
             start = -1 if why.error is None else 0

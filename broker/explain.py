@@ -25,7 +25,8 @@ class Consumers(NamedTuple):
 def explain(state: State, name: str, offset: int, now_ms: int, consumers: Consumers) -> list[dict[str, Any]]:
     """Reasons, the most telling ones first. Raises NotFound, InvalidArgument."""
     queue = job_queue(state, name)
-    info = Jobs(state, queue, now_ms).describe(offset)
+    jobs = Jobs(state, queue, now_ms)
+    info = jobs.describe(offset)
     status = info["status"]
     if status == "unknown":
         return [_reason("unknown", f"there is no job {name}/{offset}: the next one will be {name}/{queue.next}")]
@@ -34,7 +35,7 @@ def explain(state: State, name: str, offset: int, now_ms: int, consumers: Consum
     if status not in ("queued", "delayed", "failed", "waiting"):
         why = f": {info['reason']}" if info.get("reason") else ""
         return [_reason("ended", f"it has ended: {status}{why}")]
-    return list(_waiting(state, queue, offset, now_ms, consumers))
+    return list(_waiting(queue, jobs, offset, consumers))
 
 
 def _reason(code: str, text: str) -> dict[str, Any]:
@@ -45,15 +46,17 @@ def _running(state: State, queue: Queue, offset: int) -> dict[str, Any]:
     lease = lease_of(state, queue, offset)
     assert lease is not None, (queue.name, offset)
     owner = holder_of(state, lease).owner or "a client"
-    text = f"it runs: {owner} has it since {_clock(lease.since_ms)}, under lease {lease.id} until {_clock(lease.ends_ms)}"
+    text = (
+        f"it runs: {owner} has it since {_clock(lease.since_ms)}, under lease {lease.id} until {_clock(lease.ends_ms)}"
+    )
     return _reason("running", text)
 
 
-def _waiting(state: State, queue: Queue, offset: int, now_ms: int, consumers: Consumers) -> Iterator[dict[str, Any]]:
-    group = queue.groups[""]
+def _waiting(queue: Queue, jobs: Jobs, offset: int, consumers: Consumers) -> Iterator[dict[str, Any]]:
+    now_ms = jobs.now_ms
     if queue.paused:
         yield _reason("paused", f"queue {queue.name} is paused: resume it")
-    due_ms = group.due_ms(offset)
+    due_ms = jobs.due_ms(offset)
     if due_ms is not None and due_ms > now_ms:
         note = queue.notes.at(offset)
         last = note.failures[-1] if note is not None and note.failures else None
@@ -63,7 +66,7 @@ def _waiting(state: State, queue: Queue, offset: int, now_ms: int, consumers: Co
     if not consumers.waiting and not recent:
         ever = f", the last one took something at {_clock(consumers.granted_ms)}" if consumers.granted_ms else ""
         yield _reason("no_consumer", f"nobody consumes {queue.name}{ever}: start a pool or a consumer")
-    ahead = group.ahead_of(offset, queue.next, now_ms)
+    ahead = jobs.ahead(offset)
     if ahead:
         yield _reason("behind", f"{ahead} others are before it")
     elif not queue.paused and (due_ms is None or due_ms <= now_ms) and (consumers.waiting or recent):

@@ -15,7 +15,6 @@ from .queues import Queue
 from .state import State
 
 AFTER, KEY, TASK, LIMIT = "penstock-after", "penstock-key", "penstock-task", "penstock-time-limit-ms"
-WAITS = ("queued", "delayed", "failed", "waiting")
 
 
 def describe_job(
@@ -27,7 +26,8 @@ def describe_job(
         "started_ms": 0, "ended_ms": 0, "owner": "", "due_ms": None, "progress": None, "text": "", "lines": [],
         "dropped": 0, "error": None, "parents": [], "key": None, "task": None, "time_limit_ms": None,
     }  # fmt: skip
-    info |= Jobs(state, queue, now_ms).describe(offset)
+    jobs = Jobs(state, queue, now_ms)
+    info |= jobs.describe(offset)
     if info["status"] == "unknown":
         return info | {"history": []}
     note = queue.notes.at(offset)
@@ -42,7 +42,7 @@ def describe_job(
     if outcome is not None:
         info |= _ended(outcome, payload)
     elif info["status"] != "expired":
-        info |= _alive(state, queue, offset)
+        info |= _alive(state, queue, jobs, offset)
     if queue.dropped <= offset < queue.next:
         info |= _headers(queue, offset, payload)
     return info | {"history": _history(info, note)}
@@ -59,13 +59,13 @@ def _ended(outcome: Outcome, payload: Callable[[int], bytes]) -> dict[str, Any]:
     return found
 
 
-def _alive(state: State, queue: Queue, offset: int) -> dict[str, Any]:
+def _alive(state: State, queue: Queue, jobs: Jobs, offset: int) -> dict[str, Any]:
     found: dict[str, Any] = {"submitted_ms": queue.extents.at(offset).stamp_ms}
     lease = lease_of(state, queue, offset)
     if lease is not None:
         holder = holder_of(state, lease)
         return found | {"started_ms": holder.since_ms, "owner": holder.owner}
-    due_ms = queue.groups[""].due_ms(offset)
+    due_ms = jobs.due_ms(offset)
     return found | ({"due_ms": due_ms} if due_ms is not None else {})
 
 

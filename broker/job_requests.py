@@ -10,6 +10,7 @@ from ..peers.errors import InvalidArgument, TooLarge, shown
 from ..peers.wire import pack_payload, unpack_payload
 from . import requests as ask
 from .notes import LINES_BYTES, LINES_MAX, REASON_MAX
+from .queues import NAME
 from .requests import NO_PAYLOAD, OFFSET_MAX, Args, Bounds, Proposal
 
 CANCEL_MAX = 10_000  # jobs in one request: each of them is looked at
@@ -48,7 +49,7 @@ def _outputs(args: Args) -> list[tuple[str, int]]:
 
 def _is_output(value: Any) -> bool:
     return (
-        type(value) is tuple and len(value) == 2 and type(value[0]) is str and ask.NAME.fullmatch(value[0]) is not None
+        type(value) is tuple and len(value) == 2 and type(value[0]) is str and NAME.fullmatch(value[0]) is not None
         and type(value[1]) is int and 0 < value[1] < OFFSET_MAX
     )  # fmt: skip
 
@@ -85,7 +86,7 @@ def _move(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
 
 def _progress(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     value = args.get("progress")
-    if type(value) not in (int, float) or not 0 <= value <= 1:
+    if not isinstance(value, (int, float)) or type(value) is bool or not 0 <= value <= 1:
         raise InvalidArgument(f"progress is {shown(value)}", "give a number from 0 to 1")
     text = ask.text(args, "text", REASON_MAX, "")
     command = m.Progress(ask.lease_of(args), ask.integer(args, "offset", 0, OFFSET_MAX), float(value), text)

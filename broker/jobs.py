@@ -59,6 +59,20 @@ class Jobs:
         stretches += [(s, e, "queued", None) for s, e in self.group.acked.gaps(self.group.cursor, self.queue.next)]
         return iter(sorted(stretch for stretch in stretches if stretch[1] > offset))
 
+    def due_ms(self, offset: int) -> int | None:
+        """When a delayed job may be given; None: it is not delayed."""
+        return next((until_ms for span, until_ms in self._delayed if span.first <= offset < span.end), None)
+
+    def ahead(self, offset: int) -> int:
+        """How many of those that could be given now come before this one."""
+        span = self._place(offset)[1]
+        ready = [*self._waiting, *(span for span, until_ms in self._delayed if until_ms <= self.now_ms)]
+        count = sum(min(it.end, offset) - it.first for it in ready if it.first < offset or span is None)
+        if span is None:  # fresh: behind everything that was given before
+            count = sum(it.end - it.first for it in ready)
+            count += sum(stop - start for start, stop in self.group.acked.gaps(self.group.cursor, offset))
+        return count
+
     def _place(self, offset: int) -> tuple[str, Span | None]:
         if (span := _find(self._leased, offset)) is not None:
             return "running", span

@@ -1,7 +1,7 @@
-"""What is noted of jobs beyond their place: progress, log lines, and how each try failed. Nothing for a job without any.
+"""What is noted of jobs beyond their place: progress, log lines, how each try failed. Nothing for a job without any.
 
-Jobs that failed together share one note, so a lease of a thousand messages that ends is one row. The newest notes are not
-on disk yet.
+Jobs that failed together share one note, so a lease of a thousand messages that ends is one row. The newest notes are
+not on disk yet.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from .notes import Notes
 from .outcomes import Outcomes
 
 QUEUE, TOPIC = "queue", "topic"
+NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,199}(?:\.dead){0,4}")  # the longest name has dead letters, too
 DROP_MAX = 256  # extents dropped within one command; the rest is swept in commands of their own, so no turn is long
 
 
@@ -24,6 +26,8 @@ class Options(NamedTuple):
     retry_delay_ms: int = 0
     result_ttl_ms: int = 86_400_000
     retention_ms: int | None = None
+    retention_bytes: int | None = None
+    retention_messages: int | None = None
     result_queue: str | None = None
 
 
@@ -34,22 +38,29 @@ _LEAST = {
     "retry_delay_ms": 0,
     "result_ttl_ms": 0,
     "retention_ms": 1,
+    "retention_bytes": 1,
+    "retention_messages": 1,
 }
-_MAY_BE_NONE = {"max_messages", "max_bytes", "max_failures", "retention_ms"}
-LIMITS = {"max_messages", "max_bytes"}  # of queues only, as retention_ms is of topics only
+LIMITS = {"max_messages", "max_bytes", "result_queue"}  # of queues only
+RETENTION = {"retention_ms", "retention_bytes", "retention_messages"}  # of topics only
+_MAY_BE_NONE = {"max_failures", *LIMITS, *RETENTION}
 OPTION_MAX = 2**53
 
 
 def change_options(options: Options, changes: Mapping[str, Any], kind: str) -> Options:
     """The options with the changes made. Raises InvalidArgument, which names the option and what would be right."""
     for name, value in changes.items():
-        if name not in _LEAST:
-            raise InvalidArgument(f"unknown option {shown(name)}", f"options are {', '.join(_LEAST)}")
-        if kind == QUEUE and name == "retention_ms":
-            raise InvalidArgument("retention_ms is for topics", "a queue keeps a message until it is done")
+        if name not in _LEAST and name != "result_queue":
+            raise InvalidArgument(f"unknown option {shown(name)}", f"options are {', '.join(Options._fields)}")
+        if kind == QUEUE and name in RETENTION and value is not None:
+            raise InvalidArgument(f"{name} is for topics", "a queue keeps a message until it is done")
         if kind == TOPIC and name in LIMITS and value is not None:
-            raise InvalidArgument(f"{name} is for queues", "a topic is kept by retention_ms")
+            raise InvalidArgument(f"{name} is for queues", f"a topic keeps what {', '.join(sorted(RETENTION))} let it")
         if value is None and name in _MAY_BE_NONE:
+            continue
+        if name == "result_queue":
+            if type(value) is not str or NAME.fullmatch(value) is None:
+                raise InvalidArgument(f"option result_queue is {shown(value)}", "give the name of a queue, or nil")
             continue
         if type(value) is not int or not _LEAST[name] <= value <= OPTION_MAX:
             right = f"an integer from {_LEAST[name]} on" + (" or nil" if name in _MAY_BE_NONE else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,11 +10,10 @@ from ..peers import messages as m
 from ..peers.errors import InvalidArgument, TooLarge, shown
 from ..peers.messages import Command, Ranges
 from ..peers.wire import pack_payload, unpack_payload
-from .queues import LIMITS, QUEUE, TOPIC, Options, change_options
+from .queues import LIMITS, NAME, QUEUE, TOPIC, Options, change_options
 from .topics import EARLIEST, LATEST, STARTS
 
 Args = Mapping[str, Any]
-NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,199}(?:\.dead){0,4}")  # the longest name has dead letters, too
 RANGES_MAX = 100_000
 LEASES_MAX = 100_000
 DELAY_MAX_MS = 10 * 365 * 86_400_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
 
@@ -10,11 +10,15 @@ from ..peers import messages as m
 from ..peers.messages import Command
 from .queues import TOPIC, Queue
 from .state import FORGET_MAX, State, Timer
+from .topics import outlived
 
 LOOK_MS = 1_000  # how often sessions are looked over
-AGE_LOOK_MS = 5_000  # how often retention and result times are looked over
+AGE_LOOK_MS = 5_000  # how often retention and result times of each queue are looked over
+AGED_MAX = 200  # queues looked over in one turn: those of thousands are spread over the time
+AGED_STEP_MS = 50  # from one such turn to the next
+BEHIND_MAX = 4  # queues of which more is past its time than one command drops: no more of them in one turn
+SWEEPS_MAX = 64  # sweeps in one turn
 TIMERS_MAX = 10_000  # then those of leases that ended are thrown out
-TRIM_MAX = 1_000  # extents looked at by one trim
 PAUSE_MS = 3_000  # turns are never this far apart, unless the process was stopped or its disk hung
 GRACE_MS = 1_000  # after such a pause: what clients said meanwhile is heard before they count as silent
 
@@ -29,10 +33,9 @@ class Upkeep:
         self._timers = self._all_timers(max(0, now_ms - state.stamp_ms))
         self._timers_max = max(TIMERS_MAX, 2 * len(self._timers))
         self._look_ms = now_ms + LOOK_MS
-        self._age_look_ms = now_ms + AGE_LOOK_MS
+        self._ages = Round(state, now_ms + AGE_LOOK_MS)
         self._last_due_ms = now_ms
         self._grace_ms = now_ms  # until then nobody is late
-        self._behind = False  # more is past its time than one turn dropped
 
     def _all_timers(self, away_ms: int) -> list[Timer]:
         timers = [Timer(lease.ends_ms + away_ms, lease.id, "", "") for lease in self.state.leases.values()]
@@ -45,28 +48,25 @@ class Upkeep:
     def next_due_ms(self) -> int:
         if self.state.unswept:
             return 0
-        return max(self._grace_ms, min(self._look_ms, self._timers[0].due_ms) if self._timers else self._look_ms)
+        due_ms = min(self._look_ms, self._ages.due_ms)
+        return max(self._grace_ms, min(due_ms, self._timers[0].due_ms) if self._timers else due_ms)
 
     def due(self, now_ms: int, session_timeout_ms: int) -> Iterator[Command]:
         """The commands that time asks for. Each is applied before the next one is made."""
         self._forgive_pause(now_ms)
         if now_ms >= self._grace_ms:
             yield from self._due_timers(now_ms)
-        for queue_id in list(self.state.unswept):
+        for queue_id in list(islice(self.state.unswept, SWEEPS_MAX)):
             yield m.Sweep(queue_id)
-        if now_ms < max(self._look_ms, self._grace_ms):
+        if now_ms < self._grace_ms:
             return
-        self._look_ms = now_ms + LOOK_MS
-        silent = [id for id, heard_ms in self.heard.items() if heard_ms + session_timeout_ms <= now_ms]
-        for session_id in silent:
-            yield m.EndSession(session_id, True)
-        if now_ms >= self._age_look_ms:
-            self._age_look_ms = now_ms + AGE_LOOK_MS
-            self._behind = False
-            for queue in list(self.state.queues.values()):
-                yield from self._aged(queue, now_ms)
-            if self._behind:
-                self._look_ms = self._age_look_ms = now_ms
+        if now_ms >= self._look_ms:
+            self._look_ms = now_ms + LOOK_MS
+            silent = [id for id, heard_ms in self.heard.items() if heard_ms + session_timeout_ms <= now_ms]
+            for session_id in silent:
+                yield m.EndSession(session_id, True)
+        if now_ms >= self._ages.due_ms:
+            yield from self._ages.due(now_ms)
 
     def _forgive_pause(self, now_ms: int) -> None:
         pause_ms = now_ms - self._last_due_ms
@@ -100,29 +100,55 @@ class Upkeep:
             if not timer.lease or timer.lease in self.state.leases:
                 heappush(self._timers, timer)
 
-    def _aged(self, queue: Queue, now_ms: int) -> Iterator[Command]:
-        """One stretch of what of this queue is past its time. If there is more, the next turn looks again."""
-        home, steps = 0, 0
-        for step_home, step in islice(queue.outcomes.after(0), FORGET_MAX):
-            if step[0].stamp_ms + queue.options.result_ttl_ms > now_ms:
-                break
-            home, steps = step_home, steps + 1
-        if steps:
-            yield m.Forget(queue.name, home)
-        if queue.kind != TOPIC or queue.options.retention_ms is None:
-            self._behind |= steps == FORGET_MAX
-            return
-        before, extents = queue.trimmed, 0
-        while extents < TRIM_MAX and before < queue.next:
-            extent = queue.extents.at(before)
-            if extent.stamp_ms + queue.options.retention_ms > now_ms:
-                break
-            before, extents = extent.end, extents + 1
-        if extents:
-            yield m.Trim(queue.name, before)
-        self._behind |= extents == TRIM_MAX
-
     def take_timers(self) -> None:
         """Take up what the last commands set."""
         if self.state.timers:
             self._take_timers()
+
+
+class Round:
+    """Goes round the queues, a few at a time, for what is past its time: outcomes of jobs, messages of topics."""
+
+    def __init__(self, state: State, due_ms: int) -> None:
+        self.state = state
+        self.due_ms = due_ms
+        self._began_ms = due_ms
+        self._left: list[int] = []  # ids of queues, the next one last
+
+    def due(self, now_ms: int) -> Iterator[Command]:
+        """What is past its time in the next queues of the round. What is too much for one turn is the next one's."""
+        if not self._left:
+            self._began_ms = now_ms
+            self._left = sorted(self.state.by_id, reverse=True)
+        behind: list[int] = []
+        looked = 0
+        while self._left and looked < AGED_MAX and len(behind) < BEHIND_MAX:
+            looked += 1
+            queue = self.state.by_id.get(self._left.pop())
+            if queue is not None and not queue.deleted:
+                is_behind = yield from _aged(queue, now_ms)
+                behind += [queue.id] if is_behind else []
+        self._left = behind + self._left  # after the others: one that never catches up must not keep them waiting
+        if behind:
+            self.due_ms = now_ms
+        elif self._left:
+            self.due_ms = now_ms + AGED_STEP_MS
+        else:
+            self.due_ms = max(now_ms + AGED_STEP_MS, self._began_ms + AGE_LOOK_MS)
+
+
+def _aged(queue: Queue, now_ms: int) -> Generator[Command, None, bool]:
+    """One stretch of what of this queue is past its time. True: there is more."""
+    home, steps = 0, 0
+    for step_home, step in islice(queue.outcomes.after(0), FORGET_MAX):
+        if step[0].stamp_ms + queue.options.result_ttl_ms > now_ms:
+            break
+        home, steps = step_home, steps + 1
+    if steps:
+        yield m.Forget(queue.name, home)
+    if queue.kind != TOPIC:
+        return steps == FORGET_MAX
+    stretch = outlived(queue, now_ms)
+    if stretch.before > queue.trimmed:
+        yield m.Trim(queue.name, stretch.before)
+    return stretch.more or steps == FORGET_MAX

@@ -11,8 +11,8 @@ from . import reads
 from . import requests as ask
 from .delivery import pieces_of
 from .desk import Desk
-from .explain import IDLE_MS, Consumers
 from .events import PATTERNS_MAX, Place, Ring, cursor, place_of, types_of
+from .explain import IDLE_MS, Consumers
 from .groups import Piece
 from .parking import Parked, Parking
 from .sessions import Session
@@ -117,7 +117,9 @@ class Waiting:
     def read(self, route: bytes, session: Session, sequence: int, op: str, args: dict[str, Any]) -> None:
         wait_ms = ask.integer(args, "wait_ms", 0, ask.WAIT_MAX_MS, 0)
         self._reads.remove(session.id, sequence)
-        key = (ask.name_of(args, "queue"),)
+        if op == "read":
+            args = reads.placed(self.desk.state, args)
+        key = (ask.name_of(args, "topic" if op == "read" else "queue"),)
         parked = Parked(key, op, route, session.id, sequence, args, self.desk.now_ms + wait_ms)
         if not self._try_read(parked):
             self._park_or_answer(self._reads, parked)
@@ -207,9 +209,13 @@ class Waiting:
         """Those who wait for what this turn brought. Grants are proposed here, so they share the turn's commit."""
         state = self.desk.state
         while state.woken:
-            key, _ = state.woken.popitem()
-            while (parked := self._pulls.first(key)) is not None and self._served(self._pulls, parked):
-                pass
+            (name, group), _ = state.woken.popitem()
+            for key in [(name, group)] if group is not None else self._pulls.keys_of(name):
+                while (parked := self._pulls.first(key)) is not None and self._served(self._pulls, parked):
+                    pass
+            if group is None:  # a topic: those who read it without a group
+                for parked in self._reads.all((name,)):
+                    self._served(self._reads, parked)
         for name in state.ended:
             for parked in self._reads.all((name,)):
                 self._served(self._reads, parked)

@@ -20,7 +20,7 @@ from penstock.peers.units import duration_ms
 
 DASHES = "----"
 LIST_COUNTS = ("ready", "delayed", "leased", "done", "dead")
-NUMBERS = ("max_messages", "max_bytes", "max_failures")
+NUMBERS = ("max_messages", "max_bytes", "max_failures", "retention_bytes", "retention_messages")
 DURATIONS = ("retry_delay", "result_ttl", "retention")
 
 
@@ -122,7 +122,10 @@ class Scenario:
             return self._job(verb, plain, times)
         if verb == "group":
             what, topic, group, *start = plain
-            return f"group_{what}", {"topic": topic, "group": group} | ({"start": start[0]} if start else {}), None
+            return f"group_{what}", {"topic": topic, "group": group} | _start(start, options), None
+        if verb == "read":
+            credit = {"messages": int(options["n"])} if "n" in options else {}
+            return "read", {"topic": plain[0]} | _start(plain[1:], options) | credit | times, None
         return verb, {"name": plain[0]} if plain else {}, None
 
     def _settle(
@@ -185,6 +188,12 @@ class Scenario:
             return " ".join([body["status"], *(data.decode() for data in reply.bodies)])
         if verb == "outcomes":
             return _outcomes(reply) or "none"
+        if verb == "group" and body:
+            oldest = "" if body["oldest_ms"] is None else f", the oldest of {body['oldest_ms'] / 1000:g}s"
+            return f"from {body['floor']}: {_of(body)}{oldest}"
+        if verb == "read":
+            bodies = " ".join(body.decode() for body in reply.bodies) or "nothing"
+            return f"{body['first']}..{body['next']} of {body['end']}: {bodies}"
         if verb == "peek":
             return ", ".join(
                 f"{offset} {body.decode()}" for offset, body in zip(reply.offsets, reply.bodies, strict=True)
@@ -206,7 +215,8 @@ class Scenario:
             for offset in range(first, first + count):
                 data, header = next(bodies)
                 origin = {key.removeprefix("penstock-"): value for key, value in (header or {}).items()}
-                letter = f" [{origin['queue']}/{origin['offset']}: {origin['reason']}]" if origin else ""
+                group = f" of {origin['group']}" if "group" in origin else ""
+                letter = f" [{origin['queue']}/{origin['offset']}{group}: {origin['reason']}]" if origin else ""
                 told.append(f"{offset} {data.decode()}{history}{letter}")
         return f"{name} until {_clock(body['ends_ms'])}: {', '.join(told)}"
 
@@ -214,6 +224,14 @@ class Scenario:
         for lease, name in self.leases.items():
             message = message.replace(f"lease {lease} ", f"lease {name} ")
         return message
+
+
+def _start(words: list[str], options: dict[str, str]) -> dict[str, Any]:
+    """Where reading begins: earliest, latest, offset at=3, time at=10s (since the start)."""
+    if not words:
+        return {}
+    at = {"time": lambda at: START_MS + duration_ms(at), "offset": int}.get(words[0], str)
+    return {"start": words[0]} | ({"at": at(options["at"])} if "at" in options else {})
 
 
 def _clock(at_ms: int) -> str:

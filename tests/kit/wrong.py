@@ -36,6 +36,7 @@ NO_TEXT = (None, 1, 1.5, True, b"jobs", [], {}, NAN, DEEP, DEEP_MAP, "x" * 20_00
 NO_NAME = (*NO_TEXT, "", "-x", "a/b", "a b", "é", "jobs\n", "../etc", "a\0b", "x" * 300)
 NO_COUNT = (None, "1", 1.0, True, b"1", [], {}, NAN, -1, 0, HUGE, -(2**63), DEEP)
 NO_NUMBER = tuple(value for value in NO_COUNT if value != 0 or value is False)
+NO_AT_OF_LATEST = (0, 1, "1", 1.5, True, [], {}, NAN, HUGE, DEEP)  # only an offset and a time have a place
 NO_RANGES = (
     None, 1, "0+2", {}, [], [0, 1], [[0]], [[0, 1, 2]], [[0, 0]], [[-1, 1]], [[0, -1]], [[0.0, 1]], [["0", 1]], [None],
     [[0, HUGE]], [[HUGE, 1]], [[True, 1]], NAN, DEEP,
@@ -67,7 +68,9 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
     "pause": ({"name": "jobs"}, None, {"name": NO_NAME}),
     "resume": ({"name": "jobs"}, None, {"name": NO_NAME}),
     "group_create": ({"topic": "news", "group": "h", "start": "latest"}, None, {
-        "topic": NO_NAME, "group": NO_NAME, "start": (*NO_TEXT, "middle")}),
+        "topic": NO_NAME, "group": NO_NAME, "start": (*NO_TEXT, "middle"), "at": NO_AT_OF_LATEST}),
+    "group_seek": ({"topic": "news", "group": "g", "start": "offset", "at": 0}, None, {
+        "topic": NO_NAME, "group": NO_NAME, "start": (*NO_TEXT, "middle"), "at": (*NO_NUMBER, 1)}),
     "group_delete": ({"topic": "news", "group": "g"}, None, {"topic": NO_NAME, "group": NO_NAME}),
     "append": ({"queue": "jobs", "count": 1}, ONE, {"queue": NO_NAME, "count": NO_COUNT, "payload": NO_PAYLOAD}),
     "ack": ({"lease": 1, "ranges": [[0, 1]]}, None, {"lease": NO_NUMBER, "ranges": NO_RANGES}),
@@ -91,8 +94,13 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
     "pull": ({"queue": "jobs", "messages": 1}, None, {
         "queue": NO_NAME, "group": tuple(v for v in NO_NAME if v != ""), "messages": NO_COUNT, "bytes": NO_COUNT,
         "lease_ms": NO_COUNT, "wait_ms": NO_NUMBER}),
-    "list": ({}, None, {"kind": (*(v for v in NO_TEXT if v is not None), "stack")}),
-    "describe": ({"name": "jobs"}, None, {"name": NO_NAME}),
+    "list": ({}, None, {
+        "kind": (*(v for v in NO_TEXT if v is not None), "stack"), "limit": (*NO_COUNT, 1001),
+        "after": tuple(v for v in NO_NAME if v != "")}),
+    "describe": ({"name": "jobs"}, None, {"name": NO_NAME, "group": tuple(v for v in NO_NAME if v not in ("", None))}),
+    "read": ({"topic": "news", "start": "time", "at": 0}, None, {
+        "topic": (*NO_NAME, "jobs"), "start": (*NO_TEXT, "middle"), "at": NO_NUMBER, "offset": (*NO_NUMBER, 1),
+        "messages": (*NO_COUNT, 100_001), "bytes": NO_COUNT, "wait_ms": (*NO_NUMBER, 3_600_001)}),
     "peek": ({"name": "jobs", "limit": 1}, None, {
         "name": NO_NAME, "group": tuple(v for v in NO_NAME if v != ""), "limit": (*NO_COUNT, 1001)}),
     "job_status": ({"queue": "jobs", "offsets": [0]}, None, {
@@ -114,10 +122,12 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
 }  # fmt: skip
 DEFAULTED = {
     "append": ["payload"], "complete": ["payload"], "create": ["options"], "configure": ["options"],
-    "group_create": ["start"], "nack": ["delay_ms", "error"], "reject": ["reason", "error"], "release": ["ranges"],
-    "pull": ["group", "bytes", "lease_ms", "wait_ms"], "list": ["kind"], "peek": ["group", "limit"],
+    "group_create": ["start", "at"], "group_seek": ["start"], "nack": ["delay_ms", "error"],
+    "reject": ["reason", "error"], "release": ["ranges"],
+    "pull": ["group", "bytes", "lease_ms", "wait_ms"], "list": ["kind", "limit", "after"], "peek": ["group", "limit"],
     "jobs": ["limit", "status", "after"], "outcomes": ["bytes", "limit", "wait_ms"], "job_result": ["wait_ms"],
     "watch": ["after", "limit", "wait_ms"], "hello": ["client", "session"],
+    "describe": ["group"], "read": ["start", "offset", "messages", "bytes", "wait_ms"],
 }  # fmt: skip
 
 
