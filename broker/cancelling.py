@@ -34,7 +34,8 @@ def cancel(state: State, entry: Entry, command: m.Cancel) -> Answer:
 def cancel_range(state: State, queue: Queue, first: int, end: int, reason: str) -> int:
     """What of the jobs [first, end) has not ended does so now, as cancelled. Returns how many those are."""
     cancelled = 0
-    taken = [*_running(state, queue, first, end), *((span, NOBODY) for span in take_waiting(state, queue, first, end))]
+    taken = [(span, NOBODY) for span in take_waiting(state, queue, first, end)]
+    taken += _running(state, queue, first, end)  # only now: what left its lease would look as if it waited
     for span, holder in sorted(taken):
         add_outcome(state, queue, span, "cancelled", reason, holder=holder)
         queue.groups[""].finish(span.first, span.end)

@@ -55,8 +55,7 @@ def _is_output(value: Any) -> bool:
 
 
 def _call(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
-    if args.get("count", 1) != 1:
-        raise InvalidArgument(f"count is {shown(args.get('count'))}", "a call is of one message: leave it out")
+    ask.integer(args, "count", 1, 1, 1)
     ask.integer(args, "wait_ms", 0, ask.WAIT_MAX_MS, 0)
     append = ask.COUNTED["append"]({**args, "count": 1}, payload, bounds)
     return Proposal(m.Call(tuple(append.command)), append.payload)

@@ -129,7 +129,7 @@ class Notes:
         rows = 0
         while self.doomed:
             first, end = self.doomed.pop()
-            while (found := self._next(first, end)) is not None:
+            while first < end and (found := self._next(first, end)) is not None:
                 if rows == DROP_MAX:
                     self.doomed.append((first, end))
                     return True

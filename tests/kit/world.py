@@ -94,7 +94,8 @@ class Client:
 
 COUNTED = {
     "append", "ack", "complete", "nack", "reject", "release", "extend", "create", "configure", "delete", "purge",
-    "pause", "resume", "group_create", "group_seek", "group_delete", "job_cancel", "job_retry", "bye",
+    "pause", "resume", "group_create", "group_seek", "group_delete", "job_cancel", "job_retry",
+    "job_retry_dead", "move", "job_progress", "job_log", "job_forget", "call", "bye",
     "cluster_add", "cluster_remove",
 }  # fmt: skip
 
