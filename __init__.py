@@ -7,12 +7,15 @@ from penstock.client.arrays import JobArray
 from penstock.client.client import Client
 from penstock.client.cluster import ClusterInfo, MemberInfo, SnapshotInfo
 from penstock.client.consumer import Consumer
-from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
+from penstock.client.events import Event, Watch
+from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Reason, Staleness, TopicInfo
+from penstock.client.job_details import JobDetails, JobStep
 from penstock.client.jobs import Job, JobOutcome
 from penstock.client.message import Message
 from penstock.client.opening import connect
 from penstock.client.producer import Producer
 from penstock.client.receipt import AckReceipt, Receipt
+from penstock.compute.current import CurrentJob, current_job, current_jobs
 from penstock.compute.task import task
 from penstock.peers.errors import (
     AlreadyExists,
@@ -44,14 +47,18 @@ __all__ = [
     "Closed",
     "ClusterInfo",
     "Consumer",
+    "CurrentJob",
+    "Event",
     "GroupInfo",
     "InvalidArgument",
     "Job",
     "JobArray",
     "JobCancelled",
+    "JobDetails",
     "JobFailed",
     "JobInfo",
     "JobOutcome",
+    "JobStep",
     "LeaseLost",
     "MemberInfo",
     "Message",
@@ -64,6 +71,7 @@ __all__ = [
     "ProtocolError",
     "QueueFull",
     "QueueInfo",
+    "Reason",
     "Receipt",
     "SessionExpired",
     "SnapshotInfo",
@@ -73,7 +81,10 @@ __all__ = [
     "TooLarge",
     "TopicInfo",
     "Unauthenticated",
+    "Watch",
     "__version__",
     "connect",
+    "current_job",
+    "current_jobs",
     "task",
 ]

@@ -8,6 +8,7 @@ from ..peers.log import Entry
 from .cancelling import waiting_parts
 from .delivery import fail_lease, give_back
 from .queues import QUEUE, Options, change_options
+from .scheduling import orphan
 from .sessions import OK, Answer, Session
 from .state import State
 from .views import queue_info
@@ -37,6 +38,7 @@ def delete(state: State, command: m.Delete) -> Answer:
     queue.deleted = True
     queue.notes.drop(0, queue.next)
     state.emit(f"{queue.kind}.deleted", queue.name)
+    orphan(state, queue.name)
     state.ended[queue.name] = None
     state.wake(queue)
     state.drop(queue)

@@ -77,7 +77,7 @@ def take(model: Model, consensus: Consensus) -> Checkpoint:
         notes.append((queue_id, *queue.notes.take_recent()))
         queues[queue_id] = msgpack.packb(_pack_queue(queue, leases.get(queue_id, [])))
     sessions = {id: _pack_session(state.sessions[id]) for id in sorted(state.touched_sessions) if id in state.sessions}
-    kept = {extent.home for _, extent in extents} | {home for _, home, _ in steps}
+    kept = {extent.home for _, extent in extents} | {home for _, home, _ in steps} | state.schedules.take_fresh()
     packed = msgpack.packb(consensus)
     made = Checkpoint(
         state.applied,
@@ -123,6 +123,7 @@ def _pack_meta(state: State) -> bytes:
             "stamp_ms": state.stamp_ms,
             "next_queue_id": state.next_queue_id,
             "last_event": state.last_event,
+            "schedules": state.schedules.pack(),
             "shares": sorted(state.shares.items()),
             "addresses": sorted(state.addresses.items()),
         }
@@ -167,6 +168,7 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
     state.applied, state.stamp_ms = fields["applied"], fields["stamp_ms"]
     state.next_queue_id = fields["next_queue_id"]
     state.last_event = tuple(fields["last_event"])
+    state.schedules.restore(fields["schedules"])
     state.shares = dict(fields["shares"])
     state.addresses = {node: tuple(address) for node, address in fields["addresses"]}
     for raw in sessions:

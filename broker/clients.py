@@ -9,19 +9,20 @@ from ..peers import messages as m
 from ..peers import wire
 from ..peers.errors import NoQuorum, NotPrimary, PenstockError, ProtocolError, shown
 from ..peers.raft.core import Raft
-from . import cluster, explain, job_requests, reads
+from . import cluster, explain, job_requests, planning, reads
 from . import requests as ask
 from .desk import Desk, Frames
 from .greeting import Greeter
+from .planning import Planner
 from .sessions import Answer, Session
 from .trim import Asked, Trim
 from .waiting import Waiting
 
 OPS = sorted(
     {
-        *ask.COUNTED, *job_requests.COUNTED, *reads.READS, *reads.WAITING_READS, "hello", "pull", "watch", "ping",
-        "bye", "status", "cluster", "cluster_add", "cluster_remove", "cluster_transfer", "crash", "snapshot",
-        "job_explain",
+        *ask.COUNTED, *job_requests.COUNTED, *planning.COUNTED, *reads.READS, *reads.WAITING_READS, "schedule_add",
+        "hello", "pull", "watch", "ping", "bye", "status", "cluster", "cluster_add", "cluster_remove",
+        "cluster_transfer", "crash", "snapshot", "job_explain",
     }
 )  # fmt: skip
 READERS_MAX = 10_000
@@ -35,6 +36,7 @@ class Tools(NamedTuple):
     desk: Desk
     greeter: Greeter
     waiting: Waiting
+    planner: Planner
 
 
 class Clients:
@@ -53,13 +55,15 @@ class Clients:
         self._makes: dict[str, Make] = {
             **ask.COUNTED,
             **job_requests.COUNTED,
+            **planning.COUNTED,
+            "schedule_add": lambda args, payload, bounds: self.planner.add(args, payload, bounds, self.desk.now_ms),
             "cluster_add": lambda args, payload, bounds: cluster.add(raft, self.desk.state, args),
             "cluster_remove": lambda args, payload, bounds: cluster.remove(raft, self.desk.state, args),
         }
 
     def furnish(self, tools: Tools) -> None:
         """Serve them with these from now on."""
-        self.desk, self.greeter, self.waiting = tools
+        self.desk, self.greeter, self.waiting, self.planner = tools
 
     # -- at the primary -----------------------------------------------------------------------------------------------
 
@@ -246,4 +250,4 @@ def fills(command: m.Command) -> bool:
     """Is this refused when the storage is full? Results and acks are not: they let go of what fills the disk."""
     if isinstance(command, m.Complete):
         return bool(command.outputs)
-    return isinstance(command, (m.Append, m.Call, m.LogLines))
+    return isinstance(command, (m.Append, m.Call, m.LogLines, m.AddSchedule))

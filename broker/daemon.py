@@ -24,7 +24,7 @@ from ..peers.messages import SetMembers
 from ..peers.raft.core import Raft, Timing
 from ..peers.raft.tail import Tail
 from ..peers.raft.words import Members
-from . import checkpoint
+from . import checkpoint, damage
 from .config import Config, load, reloadable
 from .desk import Limits
 from .links import Links
@@ -80,7 +80,12 @@ def serve(config: Config, source: str | None = None) -> None:
     """
     with contextlib.ExitStack() as closing:
         daemon = Daemon(config, source, closing)
-        daemon.run()
+        try:
+            daemon.run()
+        except CorruptEntry as fault:
+            if daemon.peering is not None:  # the next start fetches it from the others
+                damage.note(daemon.store.folder, [fault.index])
+            raise
 
 
 class Daemon:
@@ -131,13 +136,21 @@ class Daemon:
             if found.consensus is not None:
                 known = checkpoint.unpack_consensus(found.consensus)
             tail = Tail(known.floor, known.term, store.entries, config.limits.cache_bytes)
-            tail.recall(self._noting(store.replay(), known.history))
+
+            def replay(after: int) -> Iterator[Entry]:
+                return self._noting(store.replay(after), known.history)
+
+            if config.cluster.peers:
+                tail = damage.Damage(store.folder, store).recall(tail, replay, model.state.applied)
+            else:
+                tail.recall(replay(tail.floor))
             tail.commit = tail.applied = model.state.applied
             self.clock.not_before(model.state.stamp_ms)
         except (CorruptEntry, CorruptRow) as fault:
-            raise StartError(
-                f"{store.folder}: {fault}", "restore the data folder from a copy; nothing was changed"
-            ) from fault
+            hint = "restore the data folder from a copy; nothing was changed"
+            if config.cluster.peers:  # a copy would have forgotten what this node voted and acknowledged since
+                hint = "let it join anew: another node.id, an empty data folder, join = true; nothing was changed"
+            raise StartError(f"{store.folder}: {fault}", hint) from fault
         now_ms = self.clock.now_ms()
         timing = Timing(config.cluster.election_ms, config.cluster.heartbeat_ms)
         raft = Raft(config.node.id, found.hard, tail, known.history[-1][1], timing, SystemRandom(), now_ms)
@@ -208,7 +221,7 @@ class Daemon:
         while not self.stopping:
             limits = self.config.limits
             heard_max = 0 if node.is_crowded else limits.heard_max
-            heard = links.receive(0 if lost else self._wait_ms(), heard_max, limits.heard_bytes)
+            heard = links.receive(_at_once if lost else self._wait_ms, heard_max, limits.heard_bytes)
             lost = self._carry_out(self._turn(heard, lost))
             self._between_turns()
         turn = node.close(clock.now_ms())
@@ -301,6 +314,10 @@ class Daemon:
         self.store.turn_bytes_max = turn_bytes_max(self.config)
         logging.getLogger("penstock").setLevel(fresh.node.log_level.upper())
         logger.info("reload: applied=%s needs_restart=%s", ",".join(applied) or "-", ",".join(restart) or "-")
+
+
+def _at_once() -> int:
+    return 0
 
 
 def _next_incarnation(folder: Path) -> int:

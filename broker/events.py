@@ -16,9 +16,10 @@ from ..peers.errors import InvalidArgument, shown
 KEPT = 50_000  # events, at least
 SLACK = 5_000  # more may be kept: to drop them one by one would cost more than they take
 PATTERNS_MAX = 100
+TEXT_MAX = 200  # characters of a text in an event: a reason may have thousands, and so many events are kept
 QUEUE_TYPES = ("created", "configured", "deleted", "paused", "resumed")
 JOB_TYPES = ("queued", "running", "done", "failed", "dead", "cancelled", "expired", "progress")
-SCHEDULE_TYPES = ("added", "removed", "paused", "resumed", "fired")
+SCHEDULE_TYPES = ("added", "removed", "paused", "resumed", "fired", "skipped")
 TYPES = frozenset(
     [
         *[f"{kind}.{what}" for kind in ("queue", "topic") for what in QUEUE_TYPES],

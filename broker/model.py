@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..peers import messages as m
 from ..peers.errors import ERRORS, PenstockError, SessionExpired
 from ..peers.log import Entry
-from . import admin, calls, cancelling, completion, delivery, topics, transfer
+from . import admin, calls, cancelling, completion, delivery, scheduling, topics, transfer
 from .extents import Reader
 from .sessions import OK, Answer, refusal
 from .state import State
@@ -25,7 +25,7 @@ class Model:
         state = self.state
         assert entry.index == state.applied + 1, (entry.index, state.applied)
         state.applied = entry.index
-        state.stamp_ms = entry.stamp_ms
+        state.stamp_ms = max(state.stamp_ms, entry.stamp_ms)  # time never runs backwards; an empty entry has none
         if not entry.session:
             return self._carry_out(entry)
         session = state.sessions.get(entry.session)
@@ -101,6 +101,16 @@ class Model:
                 return topics.delete_group(state, command)
             case m.SeekGroup():
                 return topics.seek_group(state, command)
+            case m.AddSchedule():
+                return scheduling.add(state, entry, command)
+            case m.RemoveSchedule():
+                return scheduling.remove(state, command)
+            case m.PauseSchedule():
+                return scheduling.pause(state, command)
+            case m.FireSchedule():
+                return scheduling.fire(state, command)
+            case m.RunSchedule():
+                return scheduling.run(state, command)
             case m.Trim():
                 return topics.trim(state, command)
             case m.Sweep():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from random import Random
 from typing import Any, NamedTuple
 
@@ -13,12 +14,14 @@ from ..peers.raft.words import Word
 from . import checkpoint, cluster
 from . import requests as ask
 from .clients import Clients, Tools
+from .cron import Calendar
 from .desk import Counters, Desk, Disk, Limits
 from .events import Ring
 from .greeting import Greeter
 from .model import Model
 from .outbox import Message, Outbox
 from .pace import Pace
+from .planning import Planner
 from .trim import KEPT_ENTRIES
 from .upkeep import Upkeep
 from .waiting import Waiting
@@ -26,6 +29,7 @@ from .waiting import Waiting
 WAIT_MAX_MS = 60_000
 FLOOR_STEP = 50_000  # entries that a checkpoint deletes, at most
 UNCOMMITTED_MAX = 4_000  # entries; then clients are not heard until the majority has caught up
+UNCOMMITTED_BYTES = 64 << 20  # or so many bytes of them
 
 
 class Turn(NamedTuple):
@@ -57,11 +61,13 @@ class Node:
         about: dict[str, Any],
         now_ms: int,
         addresses: Mapping[int, tuple[str, str, str]] | None = None,
+        calendar: Calendar | None = None,
     ) -> None:
         self.about = about
         self.raft = raft
         self.random = random
         self.addresses = dict(addresses or {})
+        self.calendar = calendar or Calendar()
         self.counters = Counters()
         self._skew_ms = 0  # how much the clock of the log is ahead of ours
         self.clients = Clients(raft, about, _bounds(limits), now_ms)
@@ -78,9 +84,10 @@ class Node:
             model.state.addresses = dict(self.addresses)
         self.desk = Desk(model, self.raft, disk, limits, self.counters, now_ms)
         self.upkeep = Upkeep(model.state, now_ms)
+        self.planner = Planner(model.state, self.calendar)
         greeter = Greeter(self.desk, self.upkeep, self.random, self.about)
         self.waiting = Waiting(self.desk, self.clients.bounds, self.ring)
-        self.clients.furnish(Tools(self.desk, greeter, self.waiting))
+        self.clients.furnish(Tools(self.desk, greeter, self.waiting, self.planner))
 
     def reset(self, model: Model, now_ms: int) -> None:
         """Begin anew with a model of what is committed; the log goes on."""
@@ -102,7 +109,10 @@ class Node:
         if self._settling or self.clients.successor or self.raft.transferee:
             return True
         # Only a primary adds to it: one that was deposed with so much has to tell clients where to go.
-        return bool(self._office) and self.raft.tail.last - self.raft.tail.commit > UNCOMMITTED_MAX
+        tail = self.raft.tail
+        return bool(self._office) and (
+            tail.last - tail.commit > UNCOMMITTED_MAX or tail.bytes_after(tail.commit) > UNCOMMITTED_BYTES
+        )
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 
@@ -164,7 +174,8 @@ class Node:
         if self.raft.is_settled and not self._settling:  # before, nobody knows what is committed: no lease may end
             if self.raft.members.learners and (promotion := cluster.promotion(self.raft, desk.state)) is not None:
                 desk.propose(0, 0, promotion)
-            for command in self.upkeep.due(desk.now_ms, desk.limits.session_timeout_ms):
+            due = self.upkeep.due(desk.now_ms, desk.limits.session_timeout_ms)
+            for command in chain(due, self.planner.due(desk.now_ms)):
                 desk.propose(0, 0, command)
                 if isinstance(command, m.EndSession):
                     self.clients.end_session(command.session)
@@ -209,7 +220,7 @@ class Node:
         if self.clients.trim.is_ready or (self.clients.trim.is_wanted and not self._settling):
             return 0
         if self._office:
-            due_ms = min(due_ms, self.upkeep.next_due_ms() - self._skew_ms)
+            due_ms = min(due_ms, min(self.upkeep.next_due_ms(), self.planner.next_due_ms()) - self._skew_ms)
             deadline_ms = self.waiting.next_deadline_ms()
             if deadline_ms is not None:
                 due_ms = min(due_ms, deadline_ms - self._skew_ms)
@@ -217,9 +228,9 @@ class Node:
 
     def durable(self) -> list[Message]:
         """The writes of the last turn are on disk. Returns what that sets free to be sent to clients."""
+        self.raft.stable(self.raft.tail.last)  # of a replica, too: only then it is truncated there, or forgotten here
         if self.raft.is_alone or not self._office:
             return []
-        self.raft.stable(self.raft.tail.last)
         return self.outbox.release(self.raft.tail.commit, self.raft.confirmed_round)
 
     def close(self, now_ms: int) -> Turn:

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from ..peers.frames import PeerWord
 from ..peers.links import PeerAddress, PeerLinks
 from ..peers.raft.words import Word
+from ..peers.repair_words import AskEntry, GivenEntry
 from ..peers.snapshot_words import Chunk, ChunkAck
+from .damage import Damage
 from .links import Links
 from .model import Model
 from .node import Node, Turn
+from .repair import Repair
 from .snapshot_desk import SnapshotDesk
 from .store import Store
 
@@ -24,9 +27,12 @@ class Peering:
         self.node = node
         self.links = links
         self.snapshots = SnapshotDesk(node.raft, store)
+        self.repair = Repair(node.raft, Damage(store.folder, store))
         self._heartbeat_ms = heartbeat_ms
         self._pieces: list[Chunk | ChunkAck] = []
+        self._copies: list[AskEntry | GivenEntry] = []
         self._known: dict[int, PeerAddress] = dict(links.addresses)
+        self._configured = frozenset(links.addresses)
         self._heard_ms = 0
         self._grace_ms = 0
         clients.share(links.register)
@@ -41,6 +47,8 @@ class Peering:
         for word in self.links.receive():
             if isinstance(word, (Chunk, ChunkAck)):
                 self._pieces.append(word)
+            elif isinstance(word, (AskEntry, GivenEntry)):
+                self._copies.append(word)
             else:
                 words.append(word)
         self.node.clients.connected = self.links.connected()
@@ -60,13 +68,15 @@ class Peering:
         self.snapshots.take(turn.snapshots, now_ms)
         model = self.snapshots.install(now_ms)
         self.node.floor_max = self.snapshots.floor_max(now_ms)
-        said: list[tuple[int, PeerWord]] = [*self.snapshots.next_words(now_ms)]
+        copies, self._copies = self._copies, []
+        self.repair.hear(copies)
+        said: list[tuple[int, PeerWord]] = [*self.snapshots.next_words(now_ms), *self.repair.next_words(now_ms)]
         self.links.send(said)
         return model
 
     def wait_ms(self, now_ms: int) -> int:
         """How long there is nothing to do, if nothing is heard."""
-        wait_ms = self.snapshots.wait_ms(now_ms)
+        wait_ms = min(self.snapshots.wait_ms(now_ms), self.repair.wait_ms(now_ms))
         return min(wait_ms, self._grace_ms - now_ms) if now_ms < self._grace_ms else wait_ms
 
     def _follow(self, addresses: Addresses, members: Sequence[int]) -> None:
@@ -76,6 +86,7 @@ class Peering:
             if node in members and self._known.get(node) != address:
                 self._known[node] = address
                 self.links.add_peer(node, address)
-        for node in [node for node in self._known if node not in members]:
+        # Those of the configuration stay: who was away while the members changed has an old log, and only them to hear.
+        for node in [node for node in self._known if node not in members and node not in self._configured]:
             del self._known[node]
             self.links.remove_peer(node)

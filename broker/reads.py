@@ -15,6 +15,7 @@ from .job_info import describe_job
 from .jobs import STATUSES, Jobs, ended_info, job_queue
 from .origins import note_at
 from .queues import QUEUE, TOPIC, Queue
+from .scheduling import schedule_of
 from .state import State
 from .topics import OFFSET, place, topic_of
 from .views import queue_info
@@ -76,6 +77,20 @@ def describe(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Fou
     queue = state.queue(ask.name_of(args, "name"))
     group = None if args.get("group") is None else state.group(queue, ask.name_of(args, "group", "")).name
     return Found(queue_info(queue, now_ms, group))
+
+
+def list_schedules(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    limit = ask.integer(args, "limit", 1, LIST_MAX, LIST_MAX)
+    after = ask.name_of(args, "after", "")
+    names = sorted(name for name in state.schedules.by_name if name > after)
+    items = [state.schedules.by_name[name].info() for name in names[:limit]]
+    return Found({"items": items, "more": len(items) < len(names)})
+
+
+def describe_schedule(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    """With the job that it makes."""
+    schedule = schedule_of(state, ask.name_of(args, "name"))
+    return Found(schedule.info(), payload(schedule.home))
 
 
 def peek(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
@@ -215,8 +230,8 @@ def _data(outcome: Outcome, payload: Payload) -> list[bytes]:
 
 WaitingRead = Callable[[State, ask.Args, int, Payload], Found | None]  # None: nothing yet
 READS: Mapping[str, Callable[[State, ask.Args, int, Payload], Found]] = {
-    "list": list_queues, "describe": describe, "peek": peek, "job_status": job_status, "jobs": list_jobs,
-    "job_info": job_info,
+    "list": list_queues, "describe": describe, "peek": peek, "schedules": list_schedules, "schedule": describe_schedule,
+    "job_status": job_status, "jobs": list_jobs, "job_info": job_info,
 }  # fmt: skip
 WAITING_READS: Mapping[str, WaitingRead] = {"job_result": job_result, "outcomes": outcomes, "read": read, "call": call}
 

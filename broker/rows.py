@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from typing import Any
 
 from ..peers.log import verify
+from .folder import StartError
 
 FORMAT = 1  # of the rows on disk; another number is refused
 TABLES = (b"log", b"extents", b"outcomes", b"steps", b"state", b"pins", b"notes")
@@ -15,6 +17,23 @@ OWN = (b"format", b"hard")  # rows of `state` that are a node's own: what it vot
 
 class CorruptRow(Exception):
     """A row on disk is not what was written: the node stops and says which one."""
+
+
+def check_format(txn: Any, state: Any, folder: Path) -> None:
+    """In a fresh environment: say how we write. Raises StartError if another version wrote it."""
+    found = txn.get(b"format", db=state)
+    if found is None:
+        txn.put(b"format", str(FORMAT).encode(), db=state)
+    elif found != str(FORMAT).encode():
+        raise StartError(
+            f"{folder} is in disk format {found.decode(errors='replace')}, not in {FORMAT}",
+            "start the version that wrote it, or give another data folder",
+        )
+
+
+def key(queue_id: int, number: int) -> bytes:
+    """Of a row that belongs to a queue: rows of one queue lie together, in order."""
+    return queue_id.to_bytes(4, "big") + number.to_bytes(8, "big")
 
 
 def put(txn: Any, db: Any, key: bytes, packed: bytes) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..peers.errors import NotFound
-from .events import TYPES, Event
+from .events import TEXT_MAX, TYPES, Event
 from .extents import Outcome, Reader
 from .groups import Group, Lease
 from .queues import QUEUE, Options, Queue
+from .schedules import Schedules
 from .sessions import Session
 
 FORGET_MAX = 256  # steps of outcomes forgotten within one command
@@ -49,6 +50,7 @@ class State:
         self.sessions: dict[int, Session] = {}
         self.addresses: dict[int, tuple[str, str, str]] = {}  # of nodes: (client, listen, publish)
         self.shares: dict[int, int] = {}  # log entries that more than one extent points at: how many more
+        self.schedules = Schedules()
         self.last_event = (0, -1)  # the place of the latest one: (log entry, number in it)
         # What the last commands did, for the node to take. None of it is state.
         self.events: list[Event] = []
@@ -184,4 +186,6 @@ class State:
         index, number = self.last_event
         number = number + 1 if index == self.applied else 0
         self.last_event = (self.applied, number)
+        if more:
+            more = {key: value[:TEXT_MAX] if isinstance(value, str) else value for key, value in more.items()}
         self.events.append(Event(self.applied, number, type, self.stamp_ms, queue, first, count, more))

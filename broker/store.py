@@ -12,6 +12,7 @@ import lmdb
 import msgpack
 
 from ..peers.log import CorruptEntry, Entry, HardState, decode, encode
+from ..peers.raft.tail import LOGGED_BYTES
 from .checkpoint import Checkpoint, Writes, unpack_consensus
 from .export import Export
 from .extents import Extent, Outcome
@@ -19,17 +20,15 @@ from .folder import StartError as StartError
 from .folder import lock_folder, sync_folder
 from .incoming import Incoming, clear
 from .notes import Note, note_of
-from .rows import FORMAT, TABLES, put, unseal
+from .rows import TABLES, check_format, put, unseal
 from .rows import CorruptRow as CorruptRow
+from .rows import key as _row_key
 
-HEADROOM_BYTES = (
-    64 << 20
-)  # the map is this much larger than what may be used: freed pages are in use until the next commit
+HEADROOM_BYTES = 64 << 20  # the map is so much larger than what may be used: freed pages serve until the next commit
 FULL = 0.9
 FULL_BELOW_BYTES = 8192  # hardly one message more would be taken
 DISK_RESERVE_BYTES = 1 << 30  # or a tenth of the disk, if that is less
 
-_ROW = struct.Struct(">IQ")
 _INDEX = struct.Struct(">Q")
 
 
@@ -85,7 +84,8 @@ class Store:
         self._applied = 0
         self._unsafe_bytes = 0  # what `_write` holds
         try:
-            self._check_format()
+            with self._env.begin(write=True) as txn:
+                check_format(txn, self._state, self.folder)
         except BaseException:
             self._env.close()
             raise
@@ -95,17 +95,6 @@ class Store:
         return HEADROOM_BYTES + self.turn_bytes_max
 
     # -- start --------------------------------------------------------------------------------------------------------
-
-    def _check_format(self) -> None:
-        with self._env.begin(write=True) as txn:
-            found = txn.get(b"format", db=self._state)
-            if found is None:
-                txn.put(b"format", str(FORMAT).encode(), db=self._state)
-            elif found != str(FORMAT).encode():
-                raise StartError(
-                    f"{self.folder} is in disk format {found.decode(errors='replace')}, not in {FORMAT}",
-                    "start the version that wrote it, or give another data folder",
-                )
 
     def recover(self) -> Recovered:
         """Hard state and the rows of the last checkpoint. The log behind it is read with `replay`."""
@@ -133,11 +122,11 @@ class Store:
         self._floor = unpack_consensus(consensus).floor if consensus is not None else 0
         return Recovered(hard, consensus, meta, queues, sessions)
 
-    def replay(self) -> Iterator[Entry]:
-        """The entries above the floor. Raises CorruptEntry for one that is damaged or missing."""
+    def replay(self, after: int | None = None) -> Iterator[Entry]:
+        """The entries above the floor, or `after`. Raises CorruptEntry for one that is damaged or missing."""
         with self._env.begin() as txn:
             cursor = txn.cursor(self._log)
-            expected = self._floor + 1
+            expected = (self._floor if after is None else after) + 1
             if not cursor.set_range(_INDEX.pack(expected)):
                 return
             for key, raw in cursor:
@@ -241,7 +230,7 @@ class Store:
                 txn.delete(_INDEX.pack(index), db=self._pins)
         for index in range(self._floor + 1, made.floor + 1):
             key = _INDEX.pack(index)
-            if index not in made.kept and not txn.delete(key, db=self._pins):
+            if not txn.delete(key, db=self._pins) and index not in made.kept:
                 txn.delete(key, db=self._log)
 
     # -- reading: rows as of the last commit; the read transaction ends with the turn --------------------------------
@@ -263,21 +252,34 @@ class Store:
         """Log entries from `first` up to `last`, at least one, about `bytes_max` bytes of them. Raises CorruptEntry."""
         found: list[Entry] = []
         for index in range(first, last + 1):
-            raw = self._txn().get(_INDEX.pack(index), db=self._log)
-            if raw is None:
-                raise CorruptEntry(index, "it is missing")
-            found.append(decode(index, raw))
-            bytes_max -= len(raw)
+            found.append(self._entry(index))
+            bytes_max -= len(found[-1].payload) + LOGGED_BYTES
             if bytes_max <= 0:
                 break
         return found
 
-    def payload(self, index: int) -> bytes:
-        """The payload of a log entry. Raises CorruptEntry."""
-        raw = self._txn().get(_INDEX.pack(index), db=self._log)
+    def _entry(self, index: int) -> Entry:
+        raw = self.raw_entry(index)
         if raw is None:
             raise CorruptEntry(index, "it is missing")
-        return decode(index, raw).payload
+        return decode(index, raw)
+
+    def raw_entry(self, index: int) -> bytes | None:
+        """A log entry as it lies there, sound or not. None: it is not there."""
+        raw: bytes | None = self._txn().get(_INDEX.pack(index), db=self._log)
+        return raw
+
+    def mend(self, index: int, raw: bytes) -> None:
+        """Between turns: put a sound copy in the place of a damaged entry."""
+        self.flush()
+        self._end_read()
+        with self._env.begin(write=True) as txn:
+            txn.put(_INDEX.pack(index), raw, db=self._log)
+        self.commits += 1
+
+    def payload(self, index: int) -> bytes:
+        """The payload of a log entry. Raises CorruptEntry."""
+        return self._entry(index).payload
 
     def _row_below(self, db: Any, queue_id: int, number: int, what: str) -> Any:
         """The row of this queue with the highest number at or below `number`."""
@@ -407,7 +409,3 @@ class Store:
         self._end_export()
         self._env.close()
         self._lock.close()
-
-
-def _row_key(queue_id: int, number: int) -> bytes:
-    return queue_id.to_bytes(4, "big") + _INDEX.pack(number)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Callable
+from types import FrameType
 from typing import Any, Final
 
 import click
@@ -43,6 +46,22 @@ class Refused(PenstockError):
 def exit_code(error: Exception) -> int:
     """The exit code of `error`: that of the nearest of its classes in the table."""
     return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), FAILED)
+
+
+def stop_by_signal(stop: Callable[[], None]) -> list[int]:
+    """Have the first SIGINT or SIGTERM call `stop`, and the second one end us as ever. The list fills with what
+    came."""
+    came: list[int] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.default_int_handler)
+        stop()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, hear)
+    return came
 
 
 def tell(error: Exception, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from ..peers.errors import PenstockError
-from . import bench, cluster, completion, daemon, demo, jobs, messages, pools, queues, topics
+from . import bench, cluster, completion, daemon, demo, events, groups, jobs, messages, pools, queues, topics
 from .exits import INTERRUPTED, OK, USAGE, exit_code, tell
 from .options import Root
 
@@ -36,12 +36,14 @@ for verb in (
     daemon.serve,
     daemon.up,
     daemon.status,
+    daemon.check,
     queues.queue,
     topics.topic,
-    topics.group,
+    groups.group,
     messages.push,
     messages.pull,
     jobs.job,
+    events.events,
     pools.pool,
     cluster.cluster,
     cluster.node,

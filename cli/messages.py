@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..peers.errors import InvalidArgument
 from . import output
-from .exits import INTERRUPTED
+from .exits import INTERRUPTED, stop_by_signal
 from .options import Options, Verb, complete_names, duration
+from .places import place
+from .sending import given, sending_options
 
 if TYPE_CHECKING:
     from ..client import Consumer, Message
+    from ..client.replay import Start
 
 NOTHING_CAME = 6  # the exit code of a pull that got no message: its time ran out
 TAKE = 1000  # messages of one receive
@@ -27,24 +28,27 @@ TAKE = 1000  # messages of one receive
 @click.argument("name", shell_complete=complete_names(None))
 @click.argument("body", required=False)
 @click.option("--header", "headers", multiple=True, metavar="KEY=VALUE", help="A header; may be repeated.")
-@click.option("--key", help="The key of the message.")
 @click.option(
     "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The body is this file."
 )
+@sending_options
 @click.pass_obj
 def push(
-    options: Options, name: str, body: str | None, headers: tuple[str, ...], key: str | None, file: Path | None
+    options: Options, /, name: str, body: str | None, headers: tuple[str, ...], file: Path | None, **values: Any
 ) -> None:
-    """Publish BODY to the queue or topic NAME; `-`: one message for every line of stdin.
+    """Publish BODY to the queue or topic NAME; `-`: one message for every line of stdin, all with the same options.
 
-    Returns when everything is acknowledged.
+    Returns when everything is acknowledged. All options but --header, --key and --file are for queues.
     """
     pairs = _pairs(headers)
+    chosen = given(values)
+    if "id" in chosen and body == "-":
+        raise InvalidArgument("--id is given for the lines of stdin", "an id is that of one message")
     bodies = _bodies(body, file)
     pushed = 0
     with options.connect() as client, client.producer(name) as producer:
         for item in bodies:
-            receipt = producer.send(item, headers=pairs, key=key)
+            receipt = producer.send(item, headers=pairs, **chosen)
             pushed += 1
         producer.flush(timeout=options.timeout)
         result: dict[str, Any] = {"name": name, "pushed": pushed}
@@ -59,9 +63,7 @@ def push(
 @click.command(cls=Verb)
 @click.argument("name", shell_complete=complete_names(None))
 @click.option("--group", default="", help="Topics: the group to read as; made if it is new.")
-@click.option(
-    "--start", type=click.Choice(["earliest", "latest"]), default="earliest", help="Where a new group begins."
-)
+@click.option("--start", type=place, default="earliest", help="Where a new group begins: see `topic replay --from`.")
 @click.option(
     "-n", "--number", default=1, show_default=True, type=click.IntRange(min=0), help="How many; 0: until none comes."
 )
@@ -69,7 +71,9 @@ def push(
 @click.option("--lease", default="30s", show_default=True, type=duration, help="How long they are ours.")
 @click.option("--ack", is_flag=True, help="They are done once they are printed.")
 @click.pass_obj
-def pull(options: Options, name: str, group: str, start: str, number: int, wait: float, lease: float, ack: bool) -> int:
+def pull(
+    options: Options, name: str, group: str, start: Start, number: int, wait: float, lease: float, ack: bool
+) -> int:
     """Take messages of the queue or topic NAME and print their bodies, one a line.
 
     Without --ack they are given back at the end, unharmed. With --json a body that is no UTF-8 comes as body_base64.
@@ -80,7 +84,7 @@ def pull(options: Options, name: str, group: str, start: str, number: int, wait:
         options.connect() as client,
         client.consumer(name, group=group, start=start, lease=lease, prefetch=0) as consumer,
     ):
-        signals = _stop_by_signal(consumer)
+        signals = stop_by_signal(consumer.stop)  # what it holds is given back
         for messages in _batches(consumer, number, wait):
             for message in messages:
                 _print(message, options.json)
@@ -108,22 +112,6 @@ def message_row(message: Message) -> dict[str, Any]:
     text = output.text_of(message.body)
     row["body" if text.encode() == message.body else "body_base64"] = text
     return row
-
-
-def _stop_by_signal(consumer: Consumer) -> list[int]:
-    """Have the first SIGINT or SIGTERM end the consumer's receiving, so that what it holds is given back; the second
-    one ends us as ever. The list fills with what came."""
-    came: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.default_int_handler)
-        consumer.stop()
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, stop)
-    return came
 
 
 def _batches(consumer: Consumer, number: int, wait: float) -> Iterator[list[Message]]:

@@ -9,7 +9,7 @@ import click
 
 from ..peers.errors import InvalidArgument
 from . import output
-from .jobs import FORECAST
+from .job_submit import FORECAST
 from .options import Noun, Options, duration
 from .processes import end_with_parent, parent_option
 

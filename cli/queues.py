@@ -1,4 +1,4 @@
-"""penstock queue: create, list, show, delete, purge, pause, resume, peek, configure."""
+"""penstock queue: create, list, show, delete, purge, pause, resume, move, peek, configure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ..peers.errors import InvalidArgument
+from ..peers.units import rate_of
 from . import output
 from .messages import message_row
 from .options import (
@@ -27,18 +29,42 @@ Decorated = Callable[..., Any]
 name_argument = click.argument("name", shell_complete=complete_names("queue"))
 
 
+retry_options = (
+    click.option("--max-failures", type=count_or_none, help="To the dead letters after so many failures, or none."),
+    click.option("--retry-delay", type=duration, help="Pause before a failed message is given again."),
+    click.option("--retry-backoff", type=click.Choice(["constant", "exponential"]), help="How that pause grows."),
+    click.option("--retry-delay-max", type=duration, help="The longest pause."),
+    click.option("--retry-jitter", type=click.IntRange(0, 100), help="Percent by which it may be shorter."),
+)
+
+
 def queue_options(function: Decorated) -> Decorated:
-    """The options of a queue, all optional: what is not given stays as it is."""
+    """The options of a queue that can be changed, all optional: what is not given stays as it is."""
     options = (
-        click.option("--max-messages", type=count_or_none, help="Refuse more messages than this, or none."),
-        click.option("--max-bytes", type=size_or_none, help="Refuse more bytes than this, or none."),
-        click.option("--max-failures", type=count_or_none, help="To the dead letters after so many failures, or none."),
-        click.option("--retry-delay", type=duration, help="Pause before a failed message is given again."),
+        click.option("--max-messages", type=count_or_none, help="No room for more than this, or none."),
+        click.option("--max-bytes", type=size_or_none, help="No room for more bytes than this, or none."),
+        click.option("--overflow", type=click.Choice(["reject", "drop_oldest"]), help="What happens without room."),
+        click.option("--max-message", type=size_or_none, help="Refuse larger bodies, or none."),
+        click.option("--rate", type=rate_or_none, metavar="100/s", help="Give out so many: 100/s, 10/m, or none."),
+        click.option("--max-leased", type=count_or_none, help="So many in hand at once, or none."),
+        *retry_options,
         click.option("--result-ttl", type=duration, help="How long results of jobs are kept."),
+        click.option("--unique", type=duration, help="How long an id is taken."),
+        click.option("--result-queue", help="Send results there as well, or none."),
     )
     for option in reversed(options):  # as decorators would be applied
         function = option(function)
     return function
+
+
+def rate_or_none(value: str) -> str:
+    """A rate such as 100/s, checked, or the word `none`."""
+    if value != NO_LIMIT:
+        try:
+            rate_of(value)
+        except InvalidArgument as error:
+            raise click.BadParameter(str(error)) from error
+    return value
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +80,7 @@ def queue() -> None:
 @queue.command()
 @click.argument("name")
 @queue_options
+@click.option("--ordered-by", type=click.Choice(["key"]), help="One message of a key in hand at a time.")
 @click.pass_obj
 def create(options: Options, /, name: str, **values: Any) -> None:
     """Create the queue NAME."""
@@ -123,6 +150,17 @@ def resume(options: Options, name: str) -> None:
 
 @queue.command()
 @name_argument
+@click.argument("target", shell_complete=complete_names("queue"))
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the oldest first.")
+@click.pass_obj
+def move(options: Options, name: str, target: str, limit: int | None) -> None:
+    """Move what waits in NAME to the end of the queue TARGET."""
+    with options.connect() as client:
+        output.one({"name": name, "target": target, "moved": client.move(name, target, limit=limit)}, options.json)
+
+
+@queue.command()
+@name_argument
 @click.option("-n", "--limit", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many.")
 @click.pass_obj
 def peek(options: Options, name: str, limit: int) -> None:
@@ -136,6 +174,8 @@ def peek(options: Options, name: str, limit: int) -> None:
 @name_argument
 @queue_options
 @click.option("--retention", type=duration_or_none, help="Topics: messages older than this go, or none.")
+@click.option("--retention-bytes", type=size_or_none, help="Topics: what is beyond so many bytes goes, or none.")
+@click.option("--retention-messages", type=count_or_none, help="Topics: what is beyond so many goes, or none.")
 @click.pass_obj
 def configure(options: Options, /, name: str, **values: Any) -> None:
     """Change options of the queue or topic NAME; those that are not given stay."""

@@ -1,17 +1,23 @@
-"""penstock topic: create, list, show, delete. penstock group: create, list, delete."""
+"""penstock topic: create, list, show, replay, delete."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import output
+from .messages import message_row
 from .options import Noun, Options, complete_names, confirm, count_or_none, duration_or_none, size_or_none
+from .places import place, stop
 from .queues import given, info_row
 
-COLUMNS = ("name", "first", "next", "ready", "leased", "bytes", "oldest_ms")
-GROUP_COLUMNS = ("name", "ready", "delayed", "leased", "done", "dead", "floor")
+if TYPE_CHECKING:
+    from ..client.replay import Start, Stop
+
+COLUMNS = ("name", "first", "next", "bytes", "groups", "lag", "oldest_ms")
 
 topic_argument = click.argument("topic", shell_complete=complete_names("topic"))
 
@@ -24,8 +30,8 @@ def topic() -> None:
 @topic.command()
 @click.argument("name")
 @click.option("--retention", type=duration_or_none, help="Messages older than this go, or none.  [default: none]")
-@click.option("--max-messages", type=count_or_none, help="Refuse more messages than this, or none.")
-@click.option("--max-bytes", type=size_or_none, help="Refuse more bytes than this, or none.")
+@click.option("--retention-bytes", type=size_or_none, help="Beyond so many bytes the oldest go, or none.")
+@click.option("--retention-messages", type=count_or_none, help="Beyond so many messages the oldest go, or none.")
 @click.option("--max-failures", type=count_or_none, help="To the dead letters after so many failures, or none.")
 @click.pass_obj
 def create(options: Options, /, name: str, **values: Any) -> None:
@@ -37,18 +43,63 @@ def create(options: Options, /, name: str, **values: Any) -> None:
 @topic.command(name="list")
 @click.pass_obj
 def list_(options: Options) -> None:
-    """All topics. In a pipe: name, first, next, ready, leased, bytes, oldest_ms."""
+    """All topics, each with the lag of the group that is furthest behind.
+
+    In a pipe: name, first, next, bytes, groups, lag, oldest_ms.
+    """
     with options.connect() as client:
-        output.rows(map(info_row, client.list_topics()), COLUMNS, options.json)
+        infos = client.list_topics()
+        rows = [info_row(info) | {"lag": info.lag} for info in infos]
+        if not options.json:
+            rows = [row | {"groups": len(row["groups"])} for row in rows]
+        output.rows(rows, COLUMNS, options.json)
 
 
 @topic.command()
 @topic_argument
 @click.pass_obj
 def show(options: Options, topic: str) -> None:
-    """Everything about the topic TOPIC."""
+    """Everything about the topic TOPIC and its groups."""
     with options.connect() as client:
-        output.one(info_row(client.describe(topic)), options.json)
+        row = info_row(client.describe(topic))
+    if not options.json:
+        row["groups"] = {group.pop("name"): group for group in row["groups"]}
+    output.one(row, options.json)
+
+
+@topic.command()
+@topic_argument
+@click.option(
+    "--from",
+    "start",
+    type=place,
+    default="earliest",
+    show_default=True,
+    help="earliest, latest, an offset, a time (2026-11-22T10:00), or so long ago (15m).",
+)
+@click.option("--until", type=stop, help="An offset or a time; what is there or later is not read.")
+@click.option("-n", "--number", default=0, type=click.IntRange(min=0), help="At most so many.  [default: all]")
+@click.option("--follow", is_flag=True, help="Wait for what comes, until it is interrupted.")
+@click.option("--local", is_flag=True, help="Of the nearest node, primary or not, as far as it knows.")
+@click.pass_obj
+def replay(
+    options: Options, topic: str, start: Start, until: Stop | None, number: int, follow: bool, local: bool
+) -> None:
+    """Print messages of TOPIC, one a line, past all groups: nothing is taken, and nothing is acked.
+
+    With --json each comes with its offset, time, key and headers.
+    """
+    with options.connect(read_only=local) as client:
+        messages = client.replay(
+            topic, start, until, wait=None if follow else 0, consistency="local" if local else "primary"
+        )
+        for message in islice(messages, number or None):
+            if options.json:
+                output.say_json(message_row(message))
+            else:
+                sys.stdout.buffer.write(message.body + b"\n")
+            if follow:
+                sys.stdout.flush()
 
 
 @topic.command()
@@ -62,43 +113,3 @@ def delete(options: Options, topic: str, yes: bool) -> None:
         confirm(f"Delete {topic} with {info.next - info.first} messages and {len(info.groups)} groups?", yes)
         client.delete(topic)
         output.one({"deleted": topic}, options.json)
-
-
-@click.group(cls=Noun)
-def group() -> None:
-    """Groups: the readers of a topic, each with a position of its own."""
-
-
-@group.command(name="create")
-@topic_argument
-@click.argument("group")
-@click.option(
-    "--start", type=click.Choice(["earliest", "latest"]), default="earliest", show_default=True, help="Where it begins."
-)
-@click.pass_obj
-def create_group(options: Options, topic: str, group: str, start: str) -> None:
-    """Create GROUP on TOPIC."""
-    with options.connect() as client:
-        output.one(info_row(client.create_group(topic, group, start=start)), options.json)
-
-
-@group.command(name="list")
-@topic_argument
-@click.pass_obj
-def list_groups(options: Options, topic: str) -> None:
-    """The groups of TOPIC. In a pipe: name, ready, delayed, leased, done, dead, floor."""
-    with options.connect() as client:
-        output.rows(map(info_row, client.describe(topic).groups), GROUP_COLUMNS, options.json)
-
-
-@group.command(name="delete")
-@topic_argument
-@click.argument("group")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.pass_obj
-def delete_group(options: Options, topic: str, group: str, yes: bool) -> None:
-    """Delete GROUP of TOPIC with its position."""
-    confirm(f"Delete the group {group} of {topic} with its position?", yes)
-    with options.connect() as client:
-        client.delete_group(topic, group)
-        output.one({"deleted": group, "topic": topic}, options.json)

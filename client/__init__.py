@@ -4,7 +4,9 @@ from .arrays import JobArray
 from .client import Client
 from .cluster import ClusterInfo, MemberInfo
 from .consumer import Consumer
-from .infos import GroupInfo, JobInfo, QueueInfo, Staleness, TopicInfo
+from .events import Event, Watch
+from .infos import GroupInfo, JobInfo, QueueInfo, Reason, Staleness, TopicInfo
+from .job_details import JobDetails, JobStep
 from .jobs import Job, JobOutcome
 from .message import Message
 from .opening import connect
@@ -16,17 +18,22 @@ __all__ = [
     "Client",
     "ClusterInfo",
     "Consumer",
+    "Event",
     "GroupInfo",
     "Job",
     "JobArray",
+    "JobDetails",
     "JobInfo",
     "JobOutcome",
+    "JobStep",
     "MemberInfo",
     "Message",
     "Producer",
     "QueueInfo",
+    "Reason",
     "Receipt",
     "Staleness",
     "TopicInfo",
+    "Watch",
     "connect",
 ]

@@ -66,6 +66,12 @@ class JobArray(Sequence[Job]):
     def __iter__(self) -> Iterator[Job]:
         return map(self._job, range(len(self)))
 
+    def __add__(self, other: Iterable[Job]) -> list[Job]:
+        return [*self, *other]
+
+    def __radd__(self, other: Iterable[Job]) -> list[Job]:
+        return [*other, *self]
+
     def __repr__(self) -> str:
         return f"<JobArray {self.id or self.queue} of {len(self)}>"
 
@@ -106,8 +112,9 @@ class JobArray(Sequence[Job]):
 
     def retry(self) -> JobArray:
         """Submit those that are dead again: the new jobs."""
-        spans, cursor = calls.run(self._connection, calls.retry_jobs(self.queue, self._spans))
-        return JobArray(self._connection, self.queue, spans, cursor)
+        return JobArray(
+            self._connection, self.queue, calls.run(self._connection, calls.retry_jobs(self.queue, self._spans))
+        )
 
     def _job(self, place: int) -> Job:
         job = self._jobs.get(place)

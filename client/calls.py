@@ -11,11 +11,12 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
 
-from ..peers.errors import AlreadyExists, PenstockError
+from ..peers.errors import AlreadyExists, InvalidArgument, PenstockError
 from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection
 from .ids import Span
-from .infos import GroupInfo, Info, JobInfo, QueueInfo, TopicInfo, info_from_body
+from .infos import GroupInfo, Info, JobInfo, QueueInfo, Reason, TopicInfo, info_from_body
+from .job_details import JobDetails
 from .requests import Request
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ Steps: TypeAlias = Generator[Request, Request, T]
 
 JOBS_MAX = 1_000  # in one answer
 STATUS_MAX = 10_000  # in one question
+RANGE_MAX = 10_000  # jobs in one request to change them
 
 
 def run(connection: Connection, steps: Steps[T]) -> T:
@@ -130,22 +132,73 @@ def count_statuses(queue: str, spans: Iterable[Span]) -> Steps[dict[str, int]]:
 
 
 def cancel_jobs(queue: str, spans: Iterable[Span]) -> Steps[int]:
+    """Cancel those that have not ended. How many those were."""
     cancelled = 0
-    for first, count in spans:
-        answer = yield _command("job_cancel", queue=queue, offset=first, count=count)
+    for first, count in _parts(spans, RANGE_MAX):
+        try:
+            answer = yield _command("job_cancel", queue=queue, offset=first, count=count)
+        except InvalidArgument:
+            if count > 1:
+                raise
+            continue  # one alone is refused when it has ended
         cancelled += int(answer.body["cancelled"])
     return cancelled
 
 
-def retry_jobs(queue: str, spans: Iterable[Span]) -> Steps[tuple[list[Span], int]]:
-    """The new jobs, and the place in the log after which their outcomes come."""
+def retry_jobs(queue: str, spans: Iterable[Span]) -> Steps[list[Span]]:
+    """Submit those that are dead again: the new jobs."""
     again: list[Span] = []
-    cursor = 0
+    for first, count in _parts(spans, RANGE_MAX):
+        try:
+            answer = yield _command("job_retry", queue=queue, offset=first, count=count)
+        except InvalidArgument:
+            if count > 1:
+                raise
+            continue  # as above
+        again += _retried(answer.body)
+    return again
+
+
+def retry_dead(queue: str, limit: int | None) -> Steps[list[Span]]:
+    again: list[Span] = []
+    left, more = limit, True
+    while more and left != 0:
+        asked = RANGE_MAX if left is None else min(left, RANGE_MAX)
+        body = (yield _command("job_retry_dead", queue=queue, limit=asked)).body
+        again += _retried(body)
+        more = body["count"] == asked
+        left = None if left is None else left - int(body["count"])
+    return again
+
+
+def move(queue: str, target: str, limit: int | None) -> Steps[int]:
+    moved, more = 0, True
+    while more and moved != limit:
+        asked = RANGE_MAX if limit is None else min(limit - moved, RANGE_MAX)
+        body = (yield _command("move", queue=queue, target=target, limit=asked)).body
+        moved += int(body["moved"])
+        more = body["moved"] == asked
+    return moved
+
+
+def describe_job(queue: str, offset: int) -> Steps[JobDetails]:
+    answer = yield Request("job_info", {"queue": queue, "offset": offset})
+    return JobDetails.from_body(queue, answer.body)
+
+
+def _retried(body: Mapping[str, Any]) -> list[Span]:
+    return [(int(new), int(count)) for _, count, new in body["retried"]]
+
+
+def _parts(spans: Iterable[Span], size: int) -> Iterator[Span]:
     for first, count in spans:
-        answer = yield _command("job_retry", queue=queue, offset=first, count=count)
-        if answer.body["count"]:
-            again.append((int(answer.body["offset"]), int(answer.body["count"])))
-    return again, cursor
+        for start in range(first, first + count, size):
+            yield start, min(size, first + count - start)
+
+
+def explain(queue: str, offset: int) -> Steps[list[Reason]]:
+    body = (yield Request("job_explain", {"queue": queue, "offset": offset})).body
+    return [Reason(str(each["code"]), str(each["text"])) for each in body["reasons"]]
 
 
 def _slices(spans: Iterable[Span], size: int) -> Iterator[list[int]]:

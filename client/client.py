@@ -17,6 +17,7 @@ from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection, Consistency, reader
 from .consumer import Consumer
 from .delivery import Delivery
+from .events import Watch
 from .ids import parse_array_id, parse_id
 from .infos import GroupInfo, QueueInfo, Staleness, TopicInfo
 from .jobs import Job, JobOutcome, as_completed, drain
@@ -90,6 +91,13 @@ class Client(Closing):
     def purge(self, name: str) -> int:
         """Remove the messages of a queue that are not leased. Returns how many."""
         return self._run(calls.purge(name))
+
+    def move(self, name: str, target: str, limit: int | None = None) -> int:
+        """Move what waits in a queue, the oldest `limit` messages, to the end of another one. Returns how many.
+
+        Raises NotFound, QueueFull, InvalidArgument.
+        """
+        return self._run(calls.move(name, target, limit))
 
     def pause(self, name: str) -> QueueInfo | TopicInfo:
         """Have it take messages and give none."""
@@ -175,6 +183,15 @@ class Client(Closing):
         """The state of the daemon: node, role, endpoints, uptime, storage, counters; docs/protocol.md lists the
         keys."""
         return self._run(calls.ask("status"))
+
+    def watch(self, patterns: str | Iterable[str] = "*", after: str | None = "now") -> Watch:
+        """What happens from now on, or `after` the cursor of an event (None: everything that the daemon still knows).
+
+        `patterns`: globs of types of events, such as "queue.*" or "job.failed"; docs/protocol.md lists the types.
+        Raises InvalidArgument for a pattern that none is like.
+        """
+        self._writes("a watch")
+        return Watch(self._connection, patterns, after)
 
     @property
     def staleness(self) -> Staleness | None:
@@ -288,6 +305,8 @@ class Client(Closing):
         them is not; it is given their ids (`current_job().parents`), and is the `gather` of what comes back. Raises as
         `submit`; then some batches may be durable.
         """
+        if gather is not None and not isinstance(gather[0], str):
+            gather[0].check(gather[1])  # before anything is sent
         jobs = submit_many(self._connection, self._submitter(queue), many_args, task, options)
         if gather is not None:
             target, args = gather
@@ -323,6 +342,11 @@ class Client(Closing):
             job.info = info
             jobs.append(job)
         return jobs
+
+    def retry_dead(self, queue: str, limit: int | None = None) -> JobArray:
+        """Submit the dead jobs of a queue again, the oldest `limit` of them: the new jobs. Raises NotFound,
+        QueueFull."""
+        return JobArray(self._connection, queue, self._run(calls.retry_dead(queue, limit)))
 
     def as_completed(self, jobs: Iterable[Job], timeout: float | str | None = None) -> Iterator[Job]:
         """The jobs, each as soon as it has ended; their `result` then answers at once. `timeout` in seconds or as text.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..peers import wire
 from ..peers.errors import LeaseLost
+from .headers import Header
 from .message import Message
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ class Delivery:
             found.append((start + inside, count))
             first += count
             at += 1
+        return found
+
+    def spans(self, first: int, end: int) -> list[tuple[int, int, int]]:
+        """Messages `first` to `end` as ranges of offsets, each with its attempt."""
+        found = []
+        for offset, length in self.offsets(first, end):
+            found.append((offset, length, self.ranges[self.range_of(first)][2]))
+            first += length
         return found
 
     def settle(self, first: int, end: int) -> list[tuple[int, int]]:
@@ -113,3 +122,13 @@ def runs_of(messages: Sequence[Message]) -> list[tuple[Delivery, int, int]]:
 
 def _follows(message: Message, delivery: Delivery, index: int) -> bool:
     return message._delivery is delivery and message._index == index
+
+
+def places_of(messages: Sequence[Message]) -> tuple[list[tuple[int, int, int]], list[Header] | None]:
+    """Where messages are in their queue, as [(offset of the first, how many, attempt), ...], and their headers."""
+    spans: list[tuple[int, int, int]] = []
+    headers: list[Header] = []
+    for delivery, first, end in runs_of(messages):
+        spans += delivery.spans(first, end)
+        headers += [None] * (end - first) if delivery.headers is None else delivery.headers[first:end]
+    return spans, headers if any(headers) else None

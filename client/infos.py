@@ -91,7 +91,7 @@ class Info:
 
     @property
     def retry_jitter(self) -> int:
-        """By how many percent at most a pause is shorter or longer."""
+        """By how many percent at most a pause is shorter."""
         return int(self.options.get("retry_jitter", 0))
 
 
@@ -172,6 +172,11 @@ class TopicInfo(Info):
         """At most so many messages are kept. None: all of them."""
         return self.options.get("retention_messages")
 
+    @property
+    def lag(self) -> int:
+        """How many messages the group that is furthest behind has not done."""
+        return max((group.lag for group in self.groups), default=0)
+
 
 def info_from_body(body: Mapping[str, Any]) -> QueueInfo | TopicInfo:
     """The info of an answer."""
@@ -211,3 +216,10 @@ class JobInfo:
             body.get("dead_offset"),
             body.get("reason"),
         )
+
+
+class Reason(NamedTuple):
+    """Why a job does not run: `code` for programs, `text` for people."""
+
+    code: str
+    text: str

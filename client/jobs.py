@@ -9,9 +9,11 @@ from typing import Any
 from ..peers import values, wire
 from ..peers.errors import JobCancelled, JobFailed, NotFound, PenstockError, Timeout
 from ..peers.units import duration_ms
+from . import calls
 from .connection import Connection, Consistency, reader
 from .failures import job_failed
-from .infos import JobInfo
+from .infos import JobInfo, Reason
+from .job_details import JobDetails
 from .requests import Request
 
 ENDED = frozenset({"done", "dead", "cancelled", "expired", "unknown"})
@@ -74,6 +76,14 @@ class Job:
         """Submit a dead job again: the new job. Raises InvalidArgument if this one is not dead."""
         request = self._connection.call("job_retry", {"queue": self.queue, "offset": self.offset}, counted=True)
         return Job(self._connection, self.queue, int(request.body["offset"]), self.cursor)
+
+    def describe(self) -> JobDetails:
+        """All that is known of it: times, owner, history, progress, log lines, error, parents. Raises NotFound."""
+        return calls.run(self._connection, calls.describe_job(self.queue, self.offset))
+
+    def explain(self) -> list[Reason]:
+        """Why it does not run: paused, delayed until, behind so many others, no consumer ... Raises NotFound."""
+        return calls.run(self._connection, calls.explain(self.queue, self.offset))
 
     def ended(self, outcome: JobOutcome) -> None:
         """Note how it ended. For `as_completed`."""

@@ -28,7 +28,7 @@ def connect(
     and answers reads from its own copy, which may be old (`Client.staleness`); everything else is refused. `name` tells
     people at the daemon who you are. Raises Timeout if nobody answers, NoQuorum, Unauthenticated, InvalidArgument.
     """
-    endpoints = [endpoint] if isinstance(endpoint, str) else list(endpoint)
+    endpoints = [endpoint] if isinstance(endpoint, str) or not isinstance(endpoint, Sequence) else list(endpoint)
     if not endpoints or not all(isinstance(each, str) and "://" in each for each in endpoints):
         raise InvalidArgument(f"endpoint is {endpoint!r}", 'give one such as "tcp://127.0.0.1:7470", or a list of them')
     hello: dict[str, Any] = {"version": wire.VERSION, "client": name}

@@ -14,9 +14,10 @@ Size = int | str
 
 class RetryOptions(TypedDict, total=False):
     """What becomes of a message that failed. max_failures: then it goes to the dead letters; None: never (default 5).
-    retry_delay: the pause before it is given again (default 0); with retry_backoff "exponential" twice as long after
-    each failure, up to retry_delay_max (default 1 h). retry_jitter: by how many percent at most the pause is shorter
-    or longer (default 0), so that those that failed together do not all come again together."""
+    retry_delay: the pause before it is given again (default 0); with retry_backoff "exponential" (1 s unless
+    retry_delay says more) twice as long after each failure, up to retry_delay_max (default 1 h). retry_jitter: by how
+    many percent at most the pause is shorter (default 0), so that those that failed together do not all come again
+    together."""
 
     max_failures: int | None
     retry_delay: Duration

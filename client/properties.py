@@ -39,7 +39,7 @@ class CommonOptions(TypedDict, total=False):
     together with delay. ttl: if it is not done by then, it ends `expired`. after: jobs (or their ids), or one, that
     must end first. on_failure: what happens if one of those does not end well: "cancel" (this one is cancelled) or
     "release" (it runs all the same). max_failures, retry_delay, retry_backoff ("constant" or "exponential"),
-    retry_delay_max, retry_jitter (percent): instead of the queue's.
+    retry_delay_max, retry_jitter (percent): instead of the queue's. `after` goes with one delay or due for a batch.
     """
 
     priority: int
@@ -107,6 +107,8 @@ def pack_properties(options: Mapping[str, Any]) -> Properties | None:
     """The properties of one message; None: those that every message has. Raises InvalidArgument."""
     args = _pack(options, _COMMON, _ONE)
     clock, time_ms = _pack_time(options.get("delay"), options.get("due"))
+    if clock and "after" in args:
+        args[clock], clock = time_ms, ""  # what waits for parents has one time for a batch
     name = options.get("id")
     if name is not None:
         _check_id(name)

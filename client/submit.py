@@ -25,6 +25,7 @@ WORK = ("key", "headers", "time_limit", "if_exists")
 class Gatherer(Protocol):
     """What a gather job may be for beside a queue: a task, with its options and its check of arguments."""
 
+    def check(self, arguments: Mapping[str, Any]) -> None: ...
     def options(self, *, after: JobArray) -> Any: ...
 
 

@@ -25,7 +25,6 @@ class Traits(NamedTuple):
 
     width: int = 0
     batch: bool = False
-    time_limit_s: float | None = None
 
 
 class Assignment(NamedTuple):

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..peers.errors import InvalidArgument
+from .current import Home, running
 from .faults import fault_of
 from .frames import Fault, Frame, Kind, pack, pack_results, unpack
 from .helper import arguments_of, packed
 from .links import Links
+from .notes import Notes
 from .slots import Slots, member_slot
 from .task import Task
 
@@ -33,8 +35,9 @@ class Member:
     """This rank's part in collective jobs. They run in the rank itself: a helper has no MPI."""
 
     def __init__(
-        self, mpi: Any, links: Links, slots: Slots, tasks: Mapping[str, Task[..., Any]], last_word: Path
+        self, mpi: Any, links: Links, slots: Slots, tasks: Mapping[str, Task[..., Any]], last_word: Path, home: Home
     ) -> None:
+        self._home = home
         self._mpi = mpi
         self._links = links
         self._slots = slots
@@ -45,7 +48,7 @@ class Member:
 
     def run(self, frame: Frame) -> Frame:
         """Run the job; the frame that says how this rank's part ended."""
-        name, bodies, ranks, keep = unpack(frame.payload)
+        name, bodies, notes, ranks, keep = unpack(frame.payload)
         began = time.perf_counter()
         rank = self._links.rank
         self._slots.mark(member_slot(rank), frame.batch, frame.first, 1)
@@ -53,7 +56,8 @@ class Member:
         results: list[bytes | None] = [None]
         faults: list[Fault] = []
         try:
-            results = [self._call(self._tasks[name], comm, bodies[0])]
+            with running(self._home, tuple(Notes(*notes).each())):
+                results = [self._call(self._tasks[name], comm, bodies[0])]
         except BaseException as error:
             faults = [Fault(frame.first, fault_of(error, rank), final=isinstance(error, InvalidArgument))]
             self._failed = _Failed(frame, faults[0], time.monotonic() + OVER_S)

@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from .notes import Notes
+
 _HEADER = struct.Struct("<BHIQIId")  # kind, rank, chunk, batch, first, size, seconds
 _LENGTH = struct.Struct("<I")
 
 
 class Kind(IntEnum):
-    JOBS = 1  # payload [task, bodies]: one by one or (batch task) in one call; seconds: the time limit, 0: none
+    JOBS = 1  # payload [task, bodies, notes]: one by one or (batch task) in one call; seconds: the time limit, 0: none
     ALONE = 2  # the same, but each job in a call of its own
-    COLLECTIVE = 3  # payload [task, bodies (one), ranks, keep]: run it together with these ranks
+    COLLECTIVE = 3  # payload [task, bodies (one), notes, ranks, keep]: run it together with these ranks
     RESULTS = 4  # payload [results, faults]: `size` jobs from `first` on have ended
     MEMBER = 5  # payload [results, faults]: this rank has ended its part of a collective job
     OVER = 6  # all members have ended, one of them in an error: forget the communicator
@@ -59,13 +61,24 @@ def decode(data: bytes | bytearray) -> Frame:
     return Frame(Kind(kind), chunk, batch, first, size, rank, seconds, memoryview(data)[_HEADER.size :])
 
 
-def pack_jobs(task: str, bodies: list[bytes]) -> bytes:
-    return bytes(msgpack.packb([task, bodies]))
+class Jobs(NamedTuple):
+    """Some jobs of one task."""
+
+    task: str
+    bodies: list[bytes]
+    notes: Notes
+
+    def cut(self, first: int, end: int) -> Jobs:
+        return Jobs(self.task, self.bodies[first:end], self.notes.cut(first, end))
 
 
-def unpack_jobs(payload: bytes | memoryview) -> tuple[str, list[bytes]]:
-    task, bodies = unpack(payload)
-    return task, bodies
+def pack_jobs(jobs: Jobs) -> bytes:
+    return bytes(msgpack.packb(jobs))
+
+
+def unpack_jobs(payload: bytes | memoryview) -> Jobs:
+    task, bodies, notes = unpack(payload)
+    return Jobs(task, bodies, Notes(*notes))
 
 
 def pack_results(results: list[bytes | None], faults: list[Fault]) -> bytes:

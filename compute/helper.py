@@ -9,8 +9,9 @@ from typing import Any
 
 from ..peers.errors import InvalidArgument, ProtocolError
 from ..peers.values import pack, unpack
+from .current import Home, running
 from .faults import fault_of
-from .frames import Fault, Frame, Kind, pack_results, read, unpack_jobs, write
+from .frames import Fault, Frame, Jobs, Kind, pack_results, read, unpack_jobs, write
 from .slots import Slots, helper_slot
 from .task import Task
 
@@ -20,8 +21,11 @@ REPORT_S = 0.005  # results wait this long for company: what is lost with a help
 class Helper:
     """Serves one rank: frames of jobs in, frames of results out."""
 
-    def __init__(self, stream: socket.socket, rank: int, slots: Slots, tasks: Mapping[str, Task[..., Any]]) -> None:
+    def __init__(
+        self, stream: socket.socket, rank: int, slots: Slots, tasks: Mapping[str, Task[..., Any]], home: Home
+    ) -> None:
         self._stream = stream
+        self._home = home
         self._rank = rank
         self._slots = slots
         self._slot = helper_slot(rank)
@@ -30,19 +34,21 @@ class Helper:
     def serve(self) -> None:
         """Until the rank closes the stream."""
         while (frame := read(self._stream)) is not None:
-            name, bodies = unpack_jobs(frame.payload)
-            task = self._tasks[name]
+            jobs = unpack_jobs(frame.payload)
+            task = self._tasks[jobs.task]
             if task.batch and frame.kind is Kind.JOBS:
-                self._run_together(frame, task, bodies)
+                self._run_together(frame, task, jobs)
             else:
-                self._run_each(frame, task, bodies)
+                self._run_each(frame, task, jobs)
             self._slots.clear(self._slot)
 
-    def _run_each(self, frame: Frame, task: Task[..., Any], bodies: list[bytes]) -> None:
+    def _run_each(self, frame: Frame, task: Task[..., Any], jobs: Jobs) -> None:
         report = _Report(self, frame)
-        for place, body in enumerate(bodies, frame.first):
+        call = self._call_batch_of_one if task.batch else self._call
+        for place, (body, note) in enumerate(zip(jobs.bodies, jobs.notes.each(), strict=True), frame.first):
             self._slots.mark(self._slot, frame.batch, place, 1)
-            report.add(self._call_batch_of_one(task, body, place) if task.batch else self._call(task, body, place))
+            with running(self._home, (note,)):
+                report.add(call(task, body, place))
         report.send()
 
     def _call(self, task: Task[..., Any], body: bytes, place: int) -> bytes | Fault:
@@ -53,18 +59,19 @@ class Helper:
         except BaseException as error:  # SystemExit and the like are the job's fault too, and end the job only
             return self._fault(place, error)
 
-    def _run_together(self, frame: Frame, task: Task[..., Any], bodies: list[bytes]) -> None:
+    def _run_together(self, frame: Frame, task: Task[..., Any], jobs: Jobs) -> None:
         """All jobs in one call. If that raises, each gets a call of its own, so that only the culprit fails."""
         began = time.perf_counter()
         answers: list[Any] | None
         self._slots.mark(self._slot, frame.batch, frame.first, frame.size)
         try:
-            maps = [arguments_of(body) for body in bodies]
-            answers = _as_many(task, task.function(maps), len(maps))
+            maps = [arguments_of(body) for body in jobs.bodies]
+            with running(self._home, tuple(jobs.notes.each())):
+                answers = _as_many(task, task.function(maps), len(maps))
         except BaseException:
             answers = None
         if answers is None:
-            self._run_each(frame, task, bodies)
+            self._run_each(frame, task, jobs)
             return
         results, faults = self._sort(answers, frame.first)
         self.send(frame, frame.first, results, faults, time.perf_counter() - began)

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 
 class Group(NamedTuple):
-    """Jobs of one task that go to the ranks together."""
+    """Jobs of one task, with one time limit (None: that of the task), that go to the ranks together."""
 
     task: str
     messages: Sequence[Any]
+    time_limit_s: float | None = None
 
     def halves(self) -> tuple[Group, Group]:
         half = len(self.messages) // 2
-        return Group(self.task, self.messages[:half]), Group(self.task, self.messages[half:])
+        return self._replace(messages=self.messages[:half]), self._replace(messages=self.messages[half:])
 
 
 @dataclass(slots=True)
@@ -66,13 +67,15 @@ class Ledger:
         places = [place for place in range(first, first + count) if self.holds(batch, place)]
         if not places:
             return None
-        task = self._batches[batch].group.task
-        return Group(task, [self.settle(batch, place, 1)[0] for place in places])
+        group = self._batches[batch].group
+        return group._replace(messages=[self.settle(batch, place, 1)[0] for place in places])
 
     def extract_all(self) -> list[Group]:
         """Everything that has not ended; the ledger is empty then."""
         groups = [
-            Group(entry.group.task, [m for m, is_open in zip(entry.group.messages, entry.open, strict=True) if is_open])
+            entry.group._replace(
+                messages=[m for m, is_open in zip(entry.group.messages, entry.open, strict=True) if is_open]
+            )
             for entry in self._batches.values()
         ]
         self._batches.clear()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import zmq
 
 from .batch import Assignment, Scheduler
-from .frames import Fault, Frame, Kind, decode, pack, pack_jobs, pack_results, unpack_jobs, unpack_results
+from .frames import Fault, Frame, Jobs, Kind, decode, pack, pack_jobs, pack_results, unpack_jobs, unpack_results
 from .links import Links
 from .settings import WorldSettings
 
@@ -18,8 +18,8 @@ COMMUNICATORS_MAX = 256  # MPI has room for about 2,000; above this they are mad
 
 @dataclass(slots=True)
 class _Batch:
-    task: str
-    bodies: list[bytes]
+    jobs: Jobs
+    time_limit_s: float  # 0: none
     left: int
 
 
@@ -107,9 +107,9 @@ class Master:
         self._context.term()
 
     def _add(self, frame: Frame) -> None:
-        task, bodies = unpack_jobs(frame.payload)
-        self._batches[frame.batch] = _Batch(task, bodies, len(bodies))
-        self._scheduler.add(frame.batch, task, len(bodies), sum(map(len, bodies)), _now_ms())
+        jobs = unpack_jobs(frame.payload)
+        self._batches[frame.batch] = _Batch(jobs, frame.seconds, len(jobs.bodies))
+        self._scheduler.add(frame.batch, jobs.task, len(jobs.bodies), sum(map(len, jobs.bodies)), _now_ms())
 
     def _drop(self) -> None:
         for span in self._scheduler.drop():
@@ -118,17 +118,16 @@ class Master:
 
     def _frame(self, assignment: Assignment) -> Frame:
         chunk, ranks, batch, first, size = assignment
-        task, bodies = self._batches[batch].task, self._batches[batch].bodies[first : first + size]
-        traits = self._traits[task]
-        if not traits.width:
-            limit_s = traits.time_limit_s or 0.0
-            return Frame(Kind.JOBS, chunk, batch, first, size, seconds=limit_s, payload=pack_jobs(task, bodies))
+        found = self._batches[batch]
+        jobs = found.jobs.cut(first, first + size)
+        if not self._traits[jobs.task].width:
+            return Frame(Kind.JOBS, chunk, batch, first, size, seconds=found.time_limit_s, payload=pack_jobs(jobs))
         keep = ranks in self._groups or len(self._groups) < COMMUNICATORS_MAX
         if keep:
             self._groups.add(ranks)
         self._together[chunk] = _Together(assignment, left=len(ranks))
         self._tell(Frame(Kind.STARTED, chunk, batch, first, size))
-        return Frame(Kind.COLLECTIVE, chunk, batch, first, size, payload=pack([task, bodies, ranks, keep]))
+        return Frame(Kind.COLLECTIVE, chunk, batch, first, size, payload=pack([*jobs, ranks, keep]))
 
     def _hear_member(self, frame: Frame) -> None:
         together = self._together[frame.chunk]

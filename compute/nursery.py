@@ -13,6 +13,7 @@ import traceback
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from .current import Home
 from .helper import Helper
 from .memory import keep_freed_memory
 from .orphans import die_with_parent
@@ -82,20 +83,20 @@ def _main(control_fd: int, parent: int) -> int:
     with suppress(ConnectionResetError, BrokenPipeError):  # the rank is dead, and we shall be in a moment
         while request := control.recv(4, socket.MSG_WAITALL):
             (rank,) = struct.unpack("<i", request)
-            pid = _fork(control, rank, slots, tasks)
+            pid = _fork(control, rank, slots, tasks, settings.home)
             if not _wait(control, pid):
                 break
     return 0
 
 
-def _fork(control: socket.socket, rank: int, slots: Slots, tasks: dict[str, Any]) -> int:
+def _fork(control: socket.socket, rank: int, slots: Slots, tasks: dict[str, Any], home: Home) -> int:
     ours, theirs = socket.socketpair()
     nursery = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
         control.close()
-        _be_a_helper(nursery, Helper(theirs, rank, slots, tasks))
+        _be_a_helper(nursery, Helper(theirs, rank, slots, tasks, home))
     theirs.close()
     socket.send_fds(control, [_NOTE.pack(_BORN, pid, 0)], [ours.fileno()])
     ours.close()

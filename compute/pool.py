@@ -93,7 +93,7 @@ def plan_of(config: PoolConfig) -> WorldPlan:
                 f"give it {task.ranks} ranks",
             )
     command = command_of(config.launcher, config.ranks)
-    return WorldPlan(command, config.queue, config.tasks, tasks, config.ranks, config.env)
+    return WorldPlan(command, config.queue, config.tasks, tasks, config.ranks, config.env, config.endpoints)
 
 
 def first_state(config: PoolConfig) -> PoolState:

@@ -122,7 +122,7 @@ def main() -> None:
 
     try:
         worker = Worker(links.rank, nursery, slots, tell)
-        member = Member(MPI, links, slots, tasks, settings.last_word)
+        member = Member(MPI, links, slots, tasks, settings.last_word, settings.home)
         rank = Rank(links, worker, member, settings)
         rank.run()
     except NurseryGone:

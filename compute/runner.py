@@ -11,9 +11,9 @@ from typing import Any
 from ..peers.errors import InvalidArgument
 from .faults import died, pack_fault
 from .feeder import TAKE_MAX, Feeder
-from .frames import Fault, Frame, Kind, pack_jobs, unpack_results
+from .frames import Fault, Frame, Jobs, Kind, pack_jobs, unpack_results
 from .ledger import Group, Ledger, Quarantine
-from .source import Source
+from .source import Source, Terms
 from .task import Task
 from .world import World
 
@@ -157,14 +157,15 @@ class Runner:
 
     def _sort(self, messages: Sequence[Any]) -> list[Group]:
         """By task. A job that names none goes to the queue's only one, or to the one that has no name of its own."""
-        by_task: dict[str | None, list[Any]] = {}
+        by_terms: dict[Terms, list[Any]] = {}
         for message in messages:
-            by_task.setdefault(self._source.task_of(message) or self._default, []).append(message)
+            by_terms.setdefault(self._source.terms_of(message), []).append(message)
         groups = []
-        for name, found in by_task.items():
+        for terms, found in by_terms.items():
+            name = terms.task or self._default
             if name in self._tasks:
                 assert name is not None
-                groups.append(Group(name, found))
+                groups.append(Group(name, found, terms.time_limit_s))
             else:
                 self._refuse(name, found)
         return groups
@@ -180,8 +181,10 @@ class Runner:
 
     def _send(self, world: World, group: Group) -> None:
         batch = self._ledger.enter(group)
-        payload = pack_jobs(group.task, [message.body for message in group.messages])
-        world.send(Frame(Kind.JOBS, batch=batch, size=len(group.messages), payload=payload))
+        bodies = [message.body for message in group.messages]
+        payload = pack_jobs(Jobs(group.task, bodies, self._source.notes_of(group.messages)))
+        limit_s = self._limit_s(group) or 0.0
+        world.send(Frame(Kind.JOBS, batch=batch, size=len(bodies), seconds=limit_s, payload=payload))
 
     def _send_alone(self, world: World) -> None:
         group = self._quarantine.next()
@@ -217,10 +220,13 @@ class Runner:
         self.counters.returned += len(messages)
 
     def _started(self, frame: Frame) -> None:
-        group = self._ledger.peek(frame.batch)
-        limit_s = self._tasks[group.task].time_limit_s
+        limit_s = self._limit_s(self._ledger.peek(frame.batch))
         if limit_s is not None:
             self._collective[frame.batch, frame.first] = time.monotonic() + limit_s
+
+    def _limit_s(self, group: Group) -> float | None:
+        """How long one job (of a batch task: one call) may run."""
+        return self._tasks[group.task].time_limit_s if group.time_limit_s is None else group.time_limit_s
 
     def _blame_known(self, world: World) -> bool:
         """Blame the job that a dying rank named, or that ran too long."""
@@ -231,7 +237,7 @@ class Runner:
         now = time.monotonic()
         overdue = [job for job, deadline in self._collective.items() if deadline <= now]
         for batch, place in overdue:
-            limit_s = self._tasks[self._ledger.peek(batch).task].time_limit_s
+            limit_s = self._limit_s(self._ledger.peek(batch))
             message = f"the job ran longer than its time limit of {limit_s:g} s: the ranks were ended"
             self._blame(batch, place, Fault(0, pack_fault("Timeout", message, None)))
         return bool(overdue)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .batch import Traits
+from .current import Home
 
 VARIABLE = "PENSTOCK_WORLD"
 
@@ -23,6 +24,12 @@ class WorldSettings:
     module: str
     traits: dict[str, Traits]
     search: list[str]
+    endpoints: tuple[str, ...]  # of the daemon, for tasks that ask it something
+
+    @property
+    def home(self) -> Home:
+        """Where its jobs come from."""
+        return Home(tuple(self.endpoints), self.queue)
 
     @property
     def slots(self) -> Path:

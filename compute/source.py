@@ -8,10 +8,21 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from ..client import AckReceipt, Client, Consumer, Message
+from ..client.delivery import places_of
+from ..client.headers import TASK, TIME_LIMIT
 from ..peers.errors import LeaseLost, PenstockError
 from .frames import unpack
+from .notes import Notes
 
-TASK = "penstock-task"  # the header that names the task of a job, where a queue has several
+
+class Terms(NamedTuple):
+    """The task that a job names (None: it names none), and its own time limit."""
+
+    task: str | None
+    time_limit_s: float | None
+
+
+NO_TERMS = Terms(None, None)
 
 
 class Source(Protocol):
@@ -20,8 +31,11 @@ class Source(Protocol):
     def take(self, count: int, timeout_s: float) -> Sequence[Any]:
         """Lease up to `count` jobs; wait for the first at most `timeout_s`."""
 
-    def task_of(self, message: Any) -> str | None:
-        """The task that the job names, if it names one."""
+    def terms_of(self, message: Any) -> Terms:
+        """What the job asks for."""
+
+    def notes_of(self, messages: Sequence[Any]) -> Notes:
+        """What those who run these jobs may know of them."""
 
     def complete(self, messages: Sequence[Any], results: Sequence[bytes]) -> None:
         """These jobs are done. Returns at once: `confirm` tells how it went."""
@@ -71,9 +85,16 @@ class BrokerSource:
             self._opened = self._client.consumer(self._queue, lease=self._lease, prefetch=0, renew=True)
         return self._opened.receive_many(count, timeout=timeout_s)
 
-    def task_of(self, message: Message) -> str | None:
-        name = message.all_headers.get(TASK)
-        return None if name is None else str(name)
+    def terms_of(self, message: Message) -> Terms:
+        headers = message.all_headers
+        if not headers:
+            return NO_TERMS
+        name, limit_ms = headers.get(TASK), headers.get(TIME_LIMIT)
+        limit_s = limit_ms / 1000 if isinstance(limit_ms, int) and limit_ms > 0 else None  # any client may write it
+        return Terms(None if name is None else str(name), limit_s)
+
+    def notes_of(self, messages: Sequence[Message]) -> Notes:
+        return Notes(*places_of(messages))
 
     def complete(self, messages: Sequence[Message], results: Sequence[bytes]) -> None:
         self._sent.append(_Sent(self._consumer.complete_packed_many(messages, results), len(messages)))

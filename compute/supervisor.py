@@ -48,11 +48,14 @@ class WorldPlan:
     tasks: Mapping[str, Task[..., Any]]
     ranks: int
     env: Mapping[str, str]
+    endpoints: tuple[str, ...]
 
     def settings(self, folder: Path) -> WorldSettings:
         traits = {name: _traits(task, self.ranks) for name, task in self.tasks.items()}
         endpoint = f"ipc://{folder / 'runner'}"
-        return WorldSettings(endpoint, str(folder), self.ranks, self.queue, self.module, traits, sys.path[:])
+        return WorldSettings(
+            endpoint, str(folder), self.ranks, self.queue, self.module, traits, sys.path[:], self.endpoints
+        )
 
 
 class Supervisor:
@@ -294,4 +297,4 @@ def _note(text: str) -> None:
 
 def _traits(task: Task[..., Any], ranks: int) -> Traits:
     width = ranks if task.ranks == "all" else task.ranks or 0
-    return Traits(width, task.batch, task.time_limit_s)
+    return Traits(width, task.batch)

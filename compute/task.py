@@ -9,9 +9,11 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from ..client import Client, Job, JobArray
+from ..client.properties import ArrayOptions, Backoff, JobOptions, pack_properties
+from ..client.submit import Gatherer
 from ..peers.errors import InvalidArgument
 from ..peers.units import duration_ms
 from .check import Check, check_of, words_of
@@ -19,6 +21,22 @@ from .check import Check, check_of, words_of
 P = ParamSpec("P")
 R = TypeVar("R")
 Ranks = int | Literal["all"] | None
+Gather = tuple[str | Gatherer, Any]
+
+
+class Policy(TypedDict, total=False):
+    """What every job of a task has, unless it is submitted with other options."""
+
+    priority: int
+    max_failures: int | None
+    retry_delay: float | str | None
+    retry_backoff: Backoff | None
+    retry_delay_max: float | str | None
+    retry_jitter: int | None
+
+
+class TaskOptions(JobOptions, ArrayOptions, total=False):
+    """What jobs of a task can be submitted with: JobOptions; several at once: ArrayOptions."""
 
 
 class Task(Generic[P, R]):
@@ -29,18 +47,19 @@ class Task(Generic[P, R]):
         function: Callable[P, R],
         queue: str | None = None,
         name: str | None = None,
-        max_failures: int | None = None,
         time_limit: float | str | None = None,
         batch: bool = False,
         ranks: Ranks = None,
         validate: Callable[..., None] | None = None,
+        **policy: Unpack[Policy],
     ) -> None:
         update_wrapper(self, function)
         self.function = function
         self.name = name or function.__name__
         self.named = name is not None
         self.queue = queue or self.name
-        self.max_failures = max_failures
+        self.job_options: Policy = {}
+        self.job_options.update(policy)
         self.time_limit_s = None if time_limit is None else duration_ms(time_limit, "time_limit") / 1000
         self.batch = batch
         self.ranks = ranks
@@ -52,6 +71,11 @@ class Task(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<task {self.name!r} of queue {self.queue!r}>"
+
+    @property
+    def max_failures(self) -> int | None:
+        """After how many failures a job is dead. None: as its queue has it."""
+        return self.job_options.get("max_failures")
 
     @property
     def collective(self) -> bool:
@@ -68,27 +92,60 @@ class Task(Generic[P, R]):
             except (ValueError, TypeError) as fault:
                 raise InvalidArgument(f"{self.name}: {fault}") from fault
 
+    def options(self, **options: Unpack[TaskOptions]) -> TaskSubmitter[P, R]:
+        """This task with options for the jobs that are submitted with it: `square.options(delay="10s").submit(...)`.
+
+        Those that `Client.submit` and `Client.submit_many` have; they take the place of the task's own.
+        """
+        return TaskSubmitter(self, options)
+
     def submit(self, client: Client, **arguments: Any) -> Job:
         """One job with these arguments in the task's queue. Raises InvalidArgument before anything is sent."""
-        return self.submit_many(client, [arguments])[0]
+        return self.options().submit(client, **arguments)
 
-    def submit_many(self, client: Client, arguments: Iterable[Mapping[str, Any]]) -> JobArray:
-        """A job for each map of arguments, in their order; all are checked before the first is sent."""
-        maps = [dict(each) for each in arguments]
-        for place, each in enumerate(maps):
-            try:
-                self.check(each)
-            except InvalidArgument as fault:
-                if len(maps) == 1:
-                    raise
-                raise InvalidArgument(f"job {place} of {len(maps)}: {fault.message}", fault.hint) from fault
-        return client.submit_many(self.queue, maps, task=self.name if self.named else None)
+    def submit_many(
+        self, client: Client, arguments: Iterable[Mapping[str, Any]], *, gather: Gather | None = None
+    ) -> JobArray:
+        """A job for each map of arguments, in their order; all are checked before the first is sent. `gather` as in
+        `Client.submit_many`."""
+        return self.options().submit_many(client, arguments, gather=gather)
 
     @cached_property
     def _form(self) -> _Form | None:
         """What a job must give. A batch function takes a list of maps: there the validator's signature is the job's."""
         source = self.validate if self.batch else self.function
         return None if source is None else _Form(self.name, source, skip=1 if self.collective else 0)
+
+
+class TaskSubmitter(Generic[P, R]):
+    """A task and what its next jobs have beside their arguments. Made by `Task.options`."""
+
+    def __init__(self, task: Task[P, R], options: TaskOptions) -> None:
+        self.task = task
+        self._options: dict[str, Any] = {**task.job_options, **options}
+
+    def submit(self, client: Client, **arguments: Any) -> Job:
+        """As `Task.submit`."""
+        self.task.check(arguments)
+        return client.submit(self.task.queue, arguments, task=self._name, **self._options)
+
+    def submit_many(
+        self, client: Client, arguments: Iterable[Mapping[str, Any]], *, gather: Gather | None = None
+    ) -> JobArray:
+        """As `Task.submit_many`."""
+        maps = [dict(each) for each in arguments]
+        for place, each in enumerate(maps):
+            try:
+                self.task.check(each)
+            except InvalidArgument as fault:
+                if len(maps) == 1:
+                    raise
+                raise InvalidArgument(f"job {place} of {len(maps)}: {fault.message}", fault.hint) from fault
+        return client.submit_many(self.task.queue, maps, task=self._name, gather=gather, **self._options)
+
+    @property
+    def _name(self) -> str | None:
+        return self.task.name if self.task.named else None
 
 
 class _Form:
@@ -132,17 +189,18 @@ def task(
     *,
     queue: str | None = None,
     name: str | None = None,
-    max_failures: int | None = None,
     time_limit: float | str | None = None,
     batch: bool = False,
     ranks: Ranks = None,
     validate: Callable[..., None] | None = None,
+    **policy: Unpack[Policy],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(function: Callable[P, R] | None = None, **options: Any) -> Any:
     """Make a function a task: `@task` or `@task(queue=..., ...)`.
 
     queue: where its jobs wait (default: the function's name). name: needed when several tasks share a queue.
-    max_failures: after how many failures a job is dead, if a pool makes the queue (default: as the daemon has it).
+    priority, max_failures, retry_delay, retry_backoff, retry_delay_max, retry_jitter: what each job that is submitted
+    through the task has (see `Client.submit`); a pool that makes the queue gives that its max_failures.
     time_limit: how long one job (of a batch task: one call) may run, in seconds or as "10m"; then it fails.
     batch: the function gets a list of argument maps and returns a list of results, as long; an exception in that list
     fails that job. ranks: "all" or a number makes it collective: that many MPI ranks call it, with their communicator
@@ -193,8 +251,15 @@ def _refuse_impossible(task: Task[..., Any]) -> None:
         raise InvalidArgument(f"task {task.name!r} has batch=True and ranks={task.ranks!r}", "choose one of them")
     if task.ranks is not None and task.ranks != "all" and (not isinstance(task.ranks, int) or task.ranks < 1):
         raise InvalidArgument(f"task {task.name!r} has ranks={task.ranks!r}", 'give "all" or a number from 1 on')
-    if task.max_failures is not None and task.max_failures < 1:
-        raise InvalidArgument(f"task {task.name!r} has max_failures={task.max_failures}", "give 1 or more, or None")
+    if unknown := task.job_options.keys() - Policy.__annotations__.keys():
+        raise InvalidArgument(
+            f"task {task.name!r} has unknown options: {', '.join(sorted(unknown))}",
+            f"for jobs there are {', '.join(Policy.__annotations__)}",
+        )
+    try:
+        pack_properties(task.job_options)
+    except InvalidArgument as fault:
+        raise InvalidArgument(f"task {task.name!r}: {fault.message}", fault.hint) from fault
     if task.time_limit_s is not None and task.time_limit_s <= 0:
         raise InvalidArgument(f"task {task.name!r} has a time_limit of 0", "give a positive time, or None for no limit")
 

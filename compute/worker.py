@@ -127,11 +127,11 @@ class Worker:
 
     def _replan(self, current: Frame, suspect: Running | None, how: str, timed_out: bool) -> None:
         self._current = None
-        task, bodies = unpack_jobs(current.payload)
+        jobs = unpack_jobs(current.payload)
 
         def part(first: int, end: int, kind: Kind) -> Frame:
-            cut = bodies[first - current.first : end - current.first]
-            return current._replace(kind=kind, first=first, size=len(cut), payload=pack_jobs(task, cut))
+            cut = jobs.cut(first - current.first, end - current.first)
+            return current._replace(kind=kind, first=first, size=len(cut.bodies), payload=pack_jobs(cut))
 
         end = current.first + current.size
         if suspect is None:

@@ -13,19 +13,21 @@ from typing import Any, NamedTuple, get_type_hints
 
 import msgpack
 
-from .log import Entry, decode, encode
+from .log import CorruptEntry, Entry, decode, encode, verify
 from .raft.words import Append, Appended, AskVote, Fetch, Stale, TimeoutNow, Vote, Word
+from .repair_words import AskEntry, GivenEntry
 from .snapshot_words import Chunk, ChunkAck
 
 MAGIC = b"PP1"
 SMALL = 4096
 HIGH = 2**63 - 1  # of every number
 
-PeerWord = Word | Chunk | ChunkAck
+PeerWord = Word | Chunk | ChunkAck | AskEntry | GivenEntry
 Encode = Callable[[Entry], bytes]
 
 KINDS: dict[int, type[Any]] = {
     1: Append, 2: Appended, 3: Fetch, 4: Stale, 5: AskVote, 6: Vote, 7: TimeoutNow, 8: Chunk, 9: ChunkAck,
+    10: AskEntry, 11: GivenEntry,
 }  # fmt: skip
 CODES: dict[type[Any], int] = {kind: code for code, kind in KINDS.items()}
 ENTRIES = tuple[Entry, ...]
@@ -122,6 +124,11 @@ def read_word(header: Header, frames: Sequence[bytes]) -> tuple[PeerWord, list[b
         return word._replace(entries=_entries(word, raws)), raws
     if type(word) is Chunk and not word.is_sound:
         raise BadFrames(f"the checksum of piece {word.number} does not match")
+    if type(word) is GivenEntry:
+        try:
+            verify(word.index, word.raw)
+        except CorruptEntry as fault:
+            raise BadFrames(str(fault)) from fault
     return word, raws
 
 

@@ -228,10 +228,54 @@ class SetMembers(NamedTuple):
     addresses: tuple[tuple[int, str, str, str], ...] = ()  # (node, client, listen, publish) of all that ever belonged
 
 
+class AddSchedule(NamedTuple):
+    """Its payload is the job that the schedule makes. `every_ms` 0: the `cron` line says when, in time zone `tz`."""
+
+    name: str
+    queue: str
+    cron: str | None
+    tz: str
+    every_ms: int
+    first_ms: int  # the first due time
+    missed: str
+    overlap: bool
+    replace: bool
+    size: int  # bytes of the payload
+    plain: bool  # the payload has no headers
+    properties: dict[str, Any] | None
+
+
+class RemoveSchedule(NamedTuple):
+    name: str
+
+
+class PauseSchedule(NamedTuple):
+    name: str
+    paused: bool
+    reason: str
+
+
+class FireSchedule(NamedTuple):
+    """The due time `due_ms` has come, and after it comes `next_ms`. A schedule that waits for another one stays as is.
+
+    `run_ms`: the due time that the job is for, a later one if several were missed; None: they are passed over.
+    """
+
+    name: str
+    due_ms: int
+    run_ms: int | None
+    next_ms: int
+
+
+class RunSchedule(NamedTuple):
+    name: str
+
+
 Command = (
     Noop | OpenSession | EndSession | Refuse | Count | Create | Configure | Delete | Purge | Pause | CreateGroup
     | DeleteGroup | Append | Pull | Ack | Complete | Nack | Reject | Release | Extend | Expire | Cancel | Retry | Trim
-    | Forget | Sweep | SetMembers | SeekGroup | Progress | LogLines | RetryDead | Move | Call | ForgetJob
+    | Forget | Sweep | SetMembers | SeekGroup | AddSchedule | RemoveSchedule | PauseSchedule
+    | FireSchedule | RunSchedule | Progress | LogLines | RetryDead | Move | Call | ForgetJob
 )  # fmt: skip
 
 KINDS: dict[int, type[Any]] = {
@@ -239,6 +283,7 @@ KINDS: dict[int, type[Any]] = {
     10: Pause,
     11: CreateGroup, 12: DeleteGroup, 13: Append, 14: Pull, 15: Ack, 16: Complete, 17: Nack, 18: Reject, 19: Release,
     20: Extend, 21: Expire, 22: Cancel, 23: Retry, 24: Trim, 25: Forget, 26: Sweep,
-    27: SetMembers, 45: Progress, 46: LogLines, 47: RetryDead, 48: Move, 49: Call, 50: ForgetJob, 55: SeekGroup,
+    27: SetMembers, 40: AddSchedule, 41: RemoveSchedule, 42: PauseSchedule, 43: FireSchedule, 44: RunSchedule,
+    45: Progress, 46: LogLines, 47: RetryDead, 48: Move, 49: Call, 50: ForgetJob, 55: SeekGroup,
 }  # fmt: skip
 CODES: dict[type[Any], int] = {kind: code for code, kind in KINDS.items()}

@@ -81,6 +81,7 @@ class Raft:
         self.peers: dict[int, Peer] = {}
         self.round = 0
         self.transferee = 0
+        self.may_lead = True  # False: parts of what is committed are damaged here
         self._votes: dict[int, bool] = {}
         self._asked_ms = -FOREVER_MS
         self._hard = hard
@@ -116,7 +117,7 @@ class Raft:
     @property
     def is_alone(self) -> bool:
         """A majority of one: what it writes is committed by its own fsync."""
-        return self.members.voters == (self.node,)
+        return self.history[-1][1].voters == (self.node,)
 
     @property
     def may_propose(self) -> bool:
@@ -234,7 +235,7 @@ class Raft:
         """
         for index, members in reversed(self.history):
             if self.node in members.voters:
-                return True
+                return self.may_lead
             if index <= self.tail.commit:
                 break
         return False
@@ -303,9 +304,8 @@ class Raft:
         self._check_ms = now_ms + self.timing.election_ms
         self._published = self.tail.last
         # Entries of earlier terms are committed by committing one of our own, never by counting them.
-        last = self.tail.entries(self.tail.last, 1) if self.tail.last > self.tail.floor else []
-        stamp_ms = max([now_ms, *(entry.stamp_ms for entry in last)])
-        self._term_began = self.propose(stamp_ms, 0, 0, Noop(self.node)).index
+        # It has no time of its own: what leases had left is counted from the last entry of who could renew them.
+        self._term_began = self.propose(0, 0, 0, Noop(self.node)).index
 
     def _greet(self, now_ms: int) -> None:
         """Who is new among the members has not been silent so far."""
@@ -352,7 +352,7 @@ class Raft:
             case Vote():
                 self._hear_vote(word, now_ms)
             case TimeoutNow():
-                if self.role is Role.REPLICA and self.node in self.members.voters:
+                if self.role is Role.REPLICA and self.node in self.members.voters and self.may_lead:
                     self._campaign(now_ms, transfer=True)
             case Stale():
                 pass  # its term was all it had to say
@@ -507,8 +507,11 @@ class Raft:
 
     def _count(self) -> None:
         """Commit what a majority holds, if it is of our own term."""
-        matches = {node: peer.match for node, peer in self.peers.items()}
-        index = quorum.reached(self.members.voters, {**matches, self.node: self.tail.stable})
+        if self.is_alone:  # in each turn of a lone node
+            index = self.tail.stable
+        else:
+            matches = {node: peer.match for node, peer in self.peers.items()}
+            index = quorum.reached(self.members.voters, {**matches, self.node: self.tail.stable})
         if index > self.tail.commit and self.tail.term_at(index) == self.term:
             self.tail.commit = index
 

@@ -23,16 +23,18 @@ def busy_world() -> tuple[World, Client]:
     client.do("group_create", topic="news", group="g", start="latest")
     client.append("jobs", b"one", b"two")
     client.pull("jobs", lease_ms=3_600_000)
+    client.do("schedule_add", wire.pack_payload([b"job"]), name="hourly", queue="jobs", every_ms=3_600_000)
     return world, client
 
 
 def untouched(world: World) -> bytes:
-    """All queues, topics and leases; not `applied` and not what sessions remember."""
+    """All queues, topics, leases and schedules; not `applied` and not what sessions remember."""
     state = world.node.desk.state
     leases: dict[int, list[Any]] = {}
     for lease in state.leases.values():
         leases.setdefault(lease.queue_id, []).append(lease)
-    packed: bytes = msgpack.packb([checkpoint._pack_queue(q, leases.get(q.id, [])) for q in state.queues.values()])
+    queues = [checkpoint._pack_queue(queue, leases.get(queue.id, [])) for queue in state.queues.values()]
+    packed: bytes = msgpack.packb([queues, state.schedules.pack()])
     return packed
 
 

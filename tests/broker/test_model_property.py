@@ -636,7 +636,7 @@ def test_the_model_agrees_with_a_naive_one_and_with_itself(monkeypatch: pytest.M
         worked = {
             kind: SEEN[kind, "ok"]
             for kind in (kind.__name__ for kind in m.CODES)
-            if kind not in ("Noop", "Refuse", "Count", "SetMembers")
+            if kind not in ("Noop", "Refuse", "Count", "SetMembers") and "Schedule" not in kind  # see test_schedules
         }
         refused = Counter({status: sum(n for (_, s), n in SEEN.items() if s == status) for _, status in SEEN})
         if min(worked.values()) >= 3 and min(refused[code] for code in REFUSALS) >= 3:

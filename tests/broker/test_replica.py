@@ -9,13 +9,14 @@ from kit.memory import MemoryDisk
 
 from penstock.broker.cluster import cluster_info
 from penstock.broker.desk import Limits
+from penstock.broker.events import TYPES
 from penstock.broker.model import Model
 from penstock.broker.node import FLOOR_STEP, Node, Turn
 from penstock.broker.outbox import Message
 from penstock.broker.trim import KEPT_ENTRIES
 from penstock.peers import wire
 from penstock.peers.log import Entry, HardState
-from penstock.peers.messages import Noop
+from penstock.peers.messages import Create, Noop, Pause
 from penstock.peers.raft.core import APPLY_BYTES, Raft, Timing
 from penstock.peers.raft.tail import Tail
 from penstock.peers.raft.words import Append, Appended, Members, Vote
@@ -181,3 +182,37 @@ def test_how_far_a_member_is_behind_is_told_in_entries_and_in_bytes() -> None:
     assert members[0]["lag_bytes"] == 0
     assert 1000 < members[1]["lag_bytes"] < 1200
     assert 3000 < members[2]["lag_bytes"] < 3600
+
+
+def test_what_a_deposed_primary_told_and_nobody_else_has_was_never_told() -> None:
+    """A watch is told what a majority holds; the next primary tells its own from the same place on."""
+    replica = Replica()
+    replica.elect()
+    node = replica.node
+    sure = node.ring.last
+    node.desk.propose(0, 0, Create("ghost", "queue", {}))
+    replica.turn()
+    assert node.ring.last > sure
+    turn = replica.turn(Append(2, 2, 1, 1, (), 1, 1, 1, False))
+    assert turn.deposed
+    node.reset(Model(replica.disk), replica.now_ms)
+    assert node.ring.last <= sure
+    assert [it for it in node.ring.after((0, -1), TYPES, 100)[0] if it.queue == "ghost"] == []
+
+
+def test_a_replica_tells_the_same_events_as_its_primary() -> None:
+    primary, replica = Replica(), Replica()
+    primary.elect()
+    for command in (Create("jobs", "queue", {}), Pause("jobs", True), Pause("jobs", False)):
+        primary.node.desk.propose(0, 0, command)
+    primary.turn()
+    primary.node.durable()
+    last = primary.node.raft.tail.last
+    primary.turn(Appended(1, 2, last, primary.node.raft.round), Appended(1, 3, last, primary.node.raft.round))
+    entries = primary.node.raft.tail.entries(1, 1 << 20)
+    replica.turn(Append(1, 2, 0, 0, tuple(entries), last, 1, last, False))
+    while replica.node.wait_ms(replica.now_ms) == 0:
+        replica.turn()
+    told = [node.ring.after((0, -1), TYPES, 100) for node in (primary.node, replica.node)]
+    assert told[0] == told[1]
+    assert [it.type for it in told[0][0]] == ["node.primary", "queue.created", "queue.paused", "queue.resumed"]

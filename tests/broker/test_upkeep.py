@@ -1,5 +1,6 @@
 """What falls due: nothing grows without end, and a node that was stopped for a while blames nobody for it."""
 
+import pytest
 from kit.world import Client, World
 
 from penstock.broker.daemon import Clock
@@ -75,6 +76,21 @@ def test_a_node_that_was_stopped_still_ends_leases_that_nobody_renews() -> None:
     world.turn()
     world.advance(2_000)
     assert ana.do("ack", lease=lease, ranges=[[0, 1]]).status == "LeaseLost"
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_rule_10_a_lease_goes_on_with_what_was_left_of_it_when_nobody_could_renew_it(checkpointed: bool) -> None:
+    world = World()
+    ana = Client(world, "ana")
+    ana.do("create", name="jobs", kind="queue")
+    ana.append("jobs", b"x")
+    lease = ana.pull("jobs", lease_ms=5_000).ok["lease"]
+    world.restart(clean=checkpointed)
+    world.now_ms += 60_000
+    world.restart(clean=False)
+    world.advance(4_000)
+    back = Client(world, "ana", ana.session)
+    assert back.do("ack", lease=lease, ranges=[[0, 1]]).ok == {}
 
 
 def test_an_idle_node_sleeps() -> None:

@@ -151,10 +151,11 @@ def test_completion_completes_verbs() -> None:
 
 def test_bench_names_its_cases() -> None:
     from penstock.cli.bench_cases import CASES, DEFAULT_CASES
+    from penstock.cli.bench_scale import SCALE_CASES
 
     assert DEFAULT_CASES == ("publish", "publish_batches", "consume", "pipeline", "senders", "latency", "delivery")
     assert set(CASES) == {*DEFAULT_CASES, "backlog"}
-    assert all(name in penstock("bench", "--help").stdout for name in CASES)
+    assert all(name in penstock("bench", "--help").stdout for name in [*CASES, *SCALE_CASES])
 
 
 def test_json_takes_arrays_bytes_and_what_is_no_finite_number() -> None:

@@ -8,9 +8,19 @@ import pytest
 
 from penstock.client import calls
 from penstock.client.requests import Request
-from penstock.peers.errors import AlreadyExists, NotFound
+from penstock.peers.errors import AlreadyExists, InvalidArgument, NotFound
 
-GROUP = {"name": "billing", "ready": 3, "delayed": 0, "leased": 0, "done": 0, "dead": 0, "floor": 0}
+GROUP = {
+    "name": "billing",
+    "ready": 3,
+    "delayed": 0,
+    "leased": 0,
+    "done": 0,
+    "dead": 0,
+    "floor": 0,
+    "lag": 3,
+    "oldest_ms": 5,
+}
 QUEUE = {
     "name": "jobs", "kind": "queue", "options": {}, "paused": False, "created_ms": 0, "ready": 0, "delayed": 0,
     "leased": 0, "done": 0, "dead": 0, "bytes": 0, "oldest_ms": None, "next": 0, "first": 0, "groups": [],
@@ -51,14 +61,22 @@ def test_a_queue_is_no_topic_even_where_existing_is_fine() -> None:
         play(calls.create("jobs", "topic", {}, exist_ok=True), AlreadyExists("jobs"), QUEUE)
 
 
-def test_a_group_that_exists_is_found_among_those_of_its_topic() -> None:
-    info, _ = play(calls.create_group("events", "billing", "latest", exist_ok=True), AlreadyExists("billing"), TOPIC)
-    assert info.ready == 3
+LATEST = {"start": "latest"}
+
+
+def test_a_group_that_exists_is_described_where_that_is_fine() -> None:
+    steps = calls.create_group("events", "billing", LATEST, exist_ok=True)
+    info, asked = play(steps, AlreadyExists("billing"), TOPIC)
+    assert (info.ready, [each.op for each in asked]) == (3, ["group_create", "describe"])
 
 
 def test_a_group_that_was_there_and_is_gone_is_told() -> None:
-    with pytest.raises(NotFound, match="deleted meanwhile"):
-        play(calls.create_group("events", "other", "latest", exist_ok=True), AlreadyExists("other"), TOPIC)
+    with pytest.raises(NotFound, match="no group"):
+        play(
+            calls.create_group("events", "other", LATEST, exist_ok=True),
+            AlreadyExists("other"),
+            NotFound("no group 'other'"),
+        )
 
 
 def test_changes_are_counted_and_questions_are_not() -> None:
@@ -73,3 +91,38 @@ def test_jobs_are_asked_for_until_there_are_no_more_or_enough() -> None:
     found, asked = play(calls.list_jobs("jobs", None, 3, None), *pages)
     assert [each.offset for each in found] == [0, 1, 2]
     assert [(each.args.get("after"), each.args["limit"]) for each in asked] == [(None, 3), (0, 2), (1, 1)]
+
+
+# -- many jobs ---------------------------------------------------------------------------------------------------------
+
+
+def test_many_jobs_are_cancelled_some_thousands_at_a_time() -> None:
+    cancelled, asked = play(calls.cancel_jobs("jobs", [(0, 25_000), (30_000, 1)]), *[{"cancelled": 5}] * 4)
+    assert cancelled == 20
+    assert [(each.args["offset"], each.args["count"]) for each in asked] == [
+        (0, 10_000),
+        (10_000, 10_000),
+        (20_000, 5_000),
+        (30_000, 1),
+    ]
+
+
+def test_one_job_of_an_array_that_has_ended_is_no_error() -> None:
+    gone = InvalidArgument("job jobs/7 has ended already (done)")
+    assert play(calls.cancel_jobs("jobs", [(7, 1), (9, 1)]), gone, {"cancelled": 1})[0] == 1
+    assert play(calls.retry_jobs("jobs", [(7, 1)]), gone)[0] == []
+
+
+def test_dead_jobs_are_retried_until_there_are_no_more_or_enough() -> None:
+    pages = [{"offset": 0, "count": n, "retried": [[0, n, 50_000]]} for n in (10_000, 4)]
+    again, asked = play(calls.retry_dead("jobs", None), *pages)
+    assert again == [(50_000, 10_000), (50_000, 4)]
+    assert [each.args["limit"] for each in asked] == [10_000, 10_000]
+    nothing = {"offset": None, "count": 0, "retried": []}
+    assert play(calls.retry_dead("jobs", 3), nothing)[1][0].args["limit"] == 3
+
+
+def test_messages_are_moved_until_there_are_no_more_or_enough() -> None:
+    moved, asked = play(calls.move("jobs", "others", 15_000), {"moved": 10_000}, {"moved": 5_000})
+    assert (moved, [each.args["limit"] for each in asked]) == (15_000, [10_000, 5_000])
+    assert play(calls.move("jobs", "others", None), {"moved": 3})[0] == 3

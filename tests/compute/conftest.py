@@ -17,8 +17,10 @@ import pytest
 
 from penstock.cli.private import PrivateDaemon
 from penstock.client import Client, connect
+from penstock.compute.notes import Notes
 from penstock.compute.pool import PoolConfig, PoolProcess, first_state, plan_of, spawn_pool
 from penstock.compute.registry import PoolState
+from penstock.compute.source import Terms
 from penstock.compute.supervisor import Supervisor
 from penstock.peers.values import pack, unpack
 
@@ -88,8 +90,11 @@ class MemorySource:
         self.taken += [each.number for each in leased]
         return leased
 
-    def task_of(self, message: Leased) -> str:
-        return message.task
+    def terms_of(self, message: Leased) -> Terms:
+        return Terms(message.task, None)
+
+    def notes_of(self, messages: Sequence[Leased]) -> Notes:
+        return Notes([(message.number, 1, 1) for message in messages])
 
     def complete(self, messages: Sequence[Leased], results: Sequence[bytes]) -> None:
         for message, result in zip(messages, results, strict=True):

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from penstock.compute.current import current_job, current_jobs
 from penstock.compute.task import task
 
 QUEUE = "work"
@@ -23,6 +24,27 @@ def square(n: int) -> int:
 def where(seconds: float = 0.0) -> dict[str, int]:
     time.sleep(seconds)
     return {"pid": os.getpid()}
+
+
+@task(queue=QUEUE, name="who")
+def who() -> dict[str, Any]:
+    job = current_job()
+    return {"id": job.id, "attempt": job.attempt, "key": job.key, "headers": job.headers, "parents": list(job.parents)}
+
+
+@task(queue=QUEUE, name="who_together", batch=True)
+def who_together(jobs: list[dict[str, Any]]) -> list[Any]:
+    return [job.id for job in current_jobs()]
+
+
+@task(queue=QUEUE, name="who_everywhere", ranks="all")
+def who_everywhere(comm: Any) -> list[str]:
+    return list(comm.allgather(current_job().id))
+
+
+@task(queue=QUEUE, name="total")
+def total() -> int:
+    return sum(current_job().parent_results())
 
 
 @task(queue=QUEUE, name="fail")

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from sample_tasks import die, fail, nap, one_dies, square, together
+from sample_tasks import die, fail, nap, one_dies, square, together, who, who_everywhere, who_together
 
 from penstock.client import Client, Job
 from penstock.compute.pool import PoolConfig, PoolProcess, plan_of
@@ -56,6 +56,25 @@ def test_jobs_are_submitted_run_and_answered(client: Client, spawn: Spawn) -> No
     spawn()
     assert [job.result(timeout=WAIT_S) for job in jobs] == [n * n for n in range(500)]
     assert collective.result(timeout=WAIT_S) == [0, 3]
+
+
+def test_a_task_knows_its_job(client: Client, spawn: Spawn) -> None:
+    spawn()
+    job = who.options(key="k", headers={"a": 1}).submit(client)
+    found = {"id": job.id, "attempt": 1, "key": "k", "headers": {"a": 1}, "parents": []}
+    assert job.result(timeout=WAIT_S) == found
+    many = who_together.submit_many(client, [{}] * 100)
+    assert many.results(timeout=WAIT_S) == [each.id for each in many]
+    everywhere = who_everywhere.submit(client)
+    assert everywhere.result(timeout=WAIT_S) == [everywhere.id] * 2
+
+
+def test_a_job_may_have_a_time_limit_of_its_own(client: Client, spawn: Spawn) -> None:
+    spawn()
+    slow = nap.options(time_limit="200ms").submit(client, seconds=60)
+    good = nap.options(time_limit="30s").submit(client, seconds=0.01)
+    assert "time limit of 0.2 s" in str(error_of(slow))
+    assert good.result(timeout=WAIT_S) == 0.01
 
 
 def test_a_failed_job_is_tried_again_and_dies_with_traceback_and_rank(client: Client, spawn: Spawn) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from penstock.compute.frames import Fault, Frame, Kind, pack_results, unpack_jobs
+from penstock.compute.notes import Notes
 from penstock.compute.runner import FIRST_TAKE, IN_HAND_MAX, Runner, default_task
 from penstock.compute.slots import Running
+from penstock.compute.source import Terms
 from penstock.compute.task import Task
 from penstock.peers.values import pack
 
@@ -24,8 +26,11 @@ class Source:
         self.rejected: list[int] = []
         self.released: list[int] = []
 
-    def task_of(self, message: SimpleNamespace) -> None:
-        return None
+    def terms_of(self, message: SimpleNamespace) -> Terms:
+        return Terms(None, None)
+
+    def notes_of(self, messages: Sequence[Any]) -> Notes:
+        return Notes([(message.number, 1, 1) for message in messages])
 
     def complete(self, messages: Sequence[Any], results: Sequence[bytes]) -> None:
         self.done += [message.number for message in messages]

@@ -26,10 +26,17 @@ class FakeClient:
     """Notes what it is told to submit."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, list[Any], str | None]] = []
+        self.sent: list[tuple[str, Any, str | None]] = []
+        self.options: list[dict[str, Any]] = []
 
-    def submit_many(self, queue: str, many: list[Any], task: str | None = None) -> list[str]:
+    def submit(self, queue: str, args: Any, task: str | None = None, **options: Any) -> str:
+        self.sent.append((queue, args, task))
+        self.options.append(options)
+        return f"{queue}/0"
+
+    def submit_many(self, queue: str, many: list[Any], task: str | None = None, **options: Any) -> list[str]:
         self.sent.append((queue, many, task))
+        self.options.append(options)
         return [f"{queue}/{place}" for place in range(len(many))]
 
 
@@ -94,7 +101,26 @@ def test_right_arguments_pass() -> None:
 def test_submit_sends_the_arguments_that_were_given() -> None:
     client = FakeClient()
     assert forecast.submit(client, assets=[1, 2]) == "forecast/0"  # type: ignore[arg-type]
-    assert client.sent == [("forecast", [{"assets": [1, 2]}], None)]
+    assert client.sent == [("forecast", {"assets": [1, 2]}, None)]
+
+
+def test_jobs_carry_the_policy_of_their_task_and_the_options_of_their_submission() -> None:
+    client = FakeClient()
+    forecast.submit(client, assets=[1])  # type: ignore[arg-type]
+    forecast.options(priority=5, max_failures=1).submit(client, assets=[1])  # type: ignore[arg-type]
+    forecast.options(ids=["a"]).submit_many(client, [{"assets": [1]}], gather=("sum", {}))  # type: ignore[arg-type]
+    assert client.options == [
+        {"max_failures": 3},
+        {"max_failures": 1, "priority": 5},
+        {"max_failures": 3, "ids": ["a"], "gather": ("sum", {})},
+    ]
+
+
+def test_arguments_are_checked_with_options_as_without() -> None:
+    client = FakeClient()
+    with pytest.raises(InvalidArgument, match="assets is 'x'"):
+        forecast.options(priority=5).submit(client, assets="x")  # type: ignore[arg-type]
+    assert client.sent == []
 
 
 def test_nothing_is_sent_if_one_of_many_is_wrong() -> None:
@@ -111,7 +137,7 @@ def test_a_named_task_sends_its_name() -> None:
 
     client = FakeClient()
     other.submit(client, n=1)  # type: ignore[arg-type]
-    assert client.sent == [("q", [{"n": 1}], "second")]
+    assert client.sent == [("q", {"n": 1}, "second")]
 
 
 def test_the_validator_speaks_before_anything_is_sent() -> None:

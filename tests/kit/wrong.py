@@ -48,6 +48,11 @@ NO_OPTIONS = (
     {b"max_messages": 1}, DEEP, DEEP_MAP, Raw(b"\x81\xacmax_messages" + DEEP),
     Raw(b"\x81\xd9\x80" + b"x" * 128 + b"\x01"),
 )  # fmt: skip
+NO_FLAG = (1, "yes", 0.0, b"", [], {}, DEEP)
+NO_CRON = (
+    "", "* * * *", "* * * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "0 0 31 2 *",
+    "0 0 30 2 *", "* * */20 * 1L", "a b c d e", "*/0 * * * *", "5-1 * * * *", "@never", "1,,2 * * * *", "* * * * MON#6",
+)  # fmt: skip
 NO_PAYLOAD = (
     None, b"", b"\xc1", b"\x92", b"\x92\x91", msgpack.packb([[b"a"], None]) + b"x",
     *map(msgpack.packb, (
@@ -96,7 +101,8 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
     "move": ({"queue": "jobs", "target": "other"}, None, {
         "queue": NO_NAME, "target": (*NO_NAME, "jobs"), "limit": (*NO_COUNT, 10_001)}),
     "job_progress": ({"lease": 1, "offset": 0, "progress": 0.5}, None, {
-        "lease": NO_NUMBER, "offset": NO_NUMBER, "progress": (None, "1", b"1", [], {}, NAN, -0.1, 1.01, True, HUGE, DEEP),
+        "lease": NO_NUMBER, "offset": NO_NUMBER,
+        "progress": (None, "1", b"1", [], {}, NAN, -0.1, 1.01, True, HUGE, DEEP),
         "text": (*(v for v in NO_TEXT if v is not None), None, "x" * 501)}),
     "job_log": ({"lease": 1, "offset": 0, "lines": ["a"]}, None, {
         "lease": NO_NUMBER, "offset": NO_NUMBER,
@@ -131,6 +137,16 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
         "after": ("0", 1.5, True, -2, HUGE, DEEP)}),
     "outcomes": ({"queue": "jobs", "after": 0, "limit": 1}, None, {
         "queue": NO_NAME, "after": NO_NUMBER, "limit": NO_COUNT, "bytes": NO_COUNT, "wait_ms": NO_NUMBER}),
+    "schedule_add": ({"name": "nightly", "queue": "jobs", "cron": "0 2 * * *"}, ONE, {
+        "name": NO_NAME, "queue": (*NO_NAME, "news"), "tz": (*NO_TEXT, "", "Berlin", "../UTC", "UTC\0"),
+        "cron": (*NO_TEXT, *NO_CRON), "missed": (*NO_TEXT, "twice"), "overlap": NO_FLAG, "replace": NO_FLAG,
+        "payload": (*NO_PAYLOAD, wire.pack_payload([b"a", b"b"]), wire.pack_payload([]))}),
+    "schedule_remove": ({"name": "hourly"}, None, {"name": NO_NAME}),
+    "schedule_pause": ({"name": "hourly"}, None, {"name": NO_NAME}),
+    "schedule_resume": ({"name": "hourly"}, None, {"name": NO_NAME}),
+    "schedule_run": ({"name": "hourly"}, None, {"name": NO_NAME}),
+    "schedules": ({}, None, {"limit": (*NO_COUNT, 1001), "after": tuple(v for v in NO_NAME if v != "")}),
+    "schedule": ({"name": "hourly"}, None, {"name": NO_NAME}),
     "watch": ({"patterns": ["job.*"]}, None, {
         "patterns": (None, "job.*", [], [1], ["quue.*"], [None], ["x" * 20_000], ["*"] * 101, {}, DEEP),
         "after": (1, 1.5, True, b"0.0", "", "later", "1", "1.", ".1", "1.-2", "-1.0", "1.0.0", "9" * 50, [], DEEP),
@@ -147,6 +163,7 @@ DEFAULTED = {
     "reject": ["reason", "error"], "release": ["ranges"],
     "pull": ["group", "bytes", "lease_ms", "wait_ms"], "list": ["kind", "limit", "after"], "peek": ["group", "limit"],
     "jobs": ["limit", "status", "after"], "outcomes": ["bytes", "limit", "wait_ms"], "job_result": ["wait_ms"],
+    "schedule_add": ["tz", "missed", "overlap", "replace", "payload"], "schedules": ["limit", "after"],
     "watch": ["after", "limit", "wait_ms"], "hello": ["client", "session"],
     "describe": ["group"], "read": ["start", "offset", "messages", "bytes", "wait_ms"],
 }  # fmt: skip

@@ -14,6 +14,7 @@ from penstock.peers.log import Entry, encode
 from penstock.peers.messages import Append as AppendMessages
 from penstock.peers.messages import Command, Create, Expire, Noop, SetMembers
 from penstock.peers.raft.words import Append, Appended, AskVote, Fetch, Stale, TimeoutNow, Vote
+from penstock.peers.repair_words import AskEntry, GivenEntry
 from penstock.peers.snapshot_words import Chunk, ChunkAck, make_chunk
 
 numbers = st.integers(0, 2**63 - 1)
@@ -45,6 +46,10 @@ def appends(draw: st.DrawFn) -> Append:
     return Append(draw(st.integers(60, 2**40)), draw(nodes), prev_index, prev_term, entries, *rest)
 
 
+def given_entry(term: int, sender: int, index: int, payload: bytes) -> GivenEntry:
+    return GivenEntry(term, sender, index, encode(Entry(index, term, 0, 0, 0, Noop(), payload)))
+
+
 words: st.SearchStrategy[PeerWord] = st.one_of(
     appends(),
     st.builds(Appended, numbers, nodes, numbers, numbers),
@@ -55,6 +60,8 @@ words: st.SearchStrategy[PeerWord] = st.one_of(
     st.builds(TimeoutNow, numbers, nodes),
     st.builds(make_chunk, numbers, nodes, numbers, numbers, numbers, st.booleans(), payloads),
     st.builds(ChunkAck, numbers, nodes, numbers, numbers, numbers),
+    st.builds(AskEntry, numbers, nodes, numbers),
+    st.builds(given_entry, numbers, nodes, numbers, payloads),
 )
 
 

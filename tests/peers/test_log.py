@@ -26,6 +26,7 @@ EXAMPLES: dict[type[Any], st.SearchStrategy[Any]] = {
     m.Purge: st.builds(m.Purge, text),
     m.Pause: st.builds(m.Pause, text, st.booleans()),
     m.CreateGroup: st.builds(m.CreateGroup, text, text, text),
+    m.SeekGroup: st.builds(m.SeekGroup, text, text, text, numbers),
     m.DeleteGroup: st.builds(m.DeleteGroup, text, text),
     m.Append: st.builds(m.Append, text, numbers, numbers, st.booleans()),
     m.Pull: st.builds(m.Pull, text, text, st.integers(-(2**53), 2**53), numbers, numbers, numbers),
@@ -41,6 +42,14 @@ EXAMPLES: dict[type[Any], st.SearchStrategy[Any]] = {
     m.Trim: st.builds(m.Trim, text, numbers),
     m.Forget: st.builds(m.Forget, text, numbers),
     m.Sweep: st.builds(m.Sweep, numbers),
+    m.AddSchedule: st.builds(
+        m.AddSchedule, text, text, st.none() | text, text, numbers, numbers, text, st.booleans(), st.booleans(),
+        numbers, st.booleans(), st.none() | options,
+    ),
+    m.RemoveSchedule: st.builds(m.RemoveSchedule, text),
+    m.PauseSchedule: st.builds(m.PauseSchedule, text, st.booleans(), text),
+    m.FireSchedule: st.builds(m.FireSchedule, text, numbers, st.none() | numbers, numbers),
+    m.RunSchedule: st.builds(m.RunSchedule, text),
 }
 entries = st.builds(
     Entry, st.integers(1, 2**60), numbers, numbers, numbers, st.integers(-(2**63), 2**63 - 1),

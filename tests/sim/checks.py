@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.peers.log import Entry
-from penstock.peers.messages import SetMembers
+from penstock.broker import checkpoint
+from penstock.broker.node import Turn
+from penstock.peers.log import Entry, decode
+from penstock.peers.messages import EndSession, Expire, SetMembers
 from penstock.peers.raft import quorum
 from penstock.peers.raft.words import Append, Appended, Fetch, TimeoutNow, Vote
-
-from .disk import Snapshot
-from .machine import Turn
+from penstock.peers.snapshot_words import Chunk
 
 FETCH_WINDOW_MS, FETCHES_MAX = 300, 8
 SILENCE_MS = 2100  # two election time-outs, and a little
+DIGEST_EVERY = 16  # entries
 
 
 class Broken(AssertionError):
@@ -29,22 +30,25 @@ class Checks:
 
     def __init__(self, seats: dict[int, Any]) -> None:
         self.seats = seats
-        self.canon: list[Entry] = []  # what was applied anywhere, in order
+        self.canon: list[Entry] = []  # what was committed anywhere, in order
         self.known: dict[tuple[int, int], tuple[Entry, int | None]] = {}  # (index, term) -> entry, term before it
         self.primaries: dict[int, tuple[int, int]] = {}  # term -> node and its life
         self.votes: dict[tuple[int, int], int] = {}
         self.proven = 0  # committed up to here, and seen on the disks of a majority
         self.seen = 0  # the latest index that a client knows to be done
-        self.reads: dict[int, int] = {}  # what a read has to see
+        self.told_next: dict[str, int] = {}  # by queue: what a read has to see
+        self.digests: dict[tuple[int, int], tuple[str, int]] = {}  # (applied, its term) -> of the model, at which node
         self.acked = 0
         self.answered = 0
 
     def started(self, seat: Any) -> None:
         """A node goes by the last change in its log, also one that is not committed (rule 6)."""
-        changes = [entry.command for entry in seat.disk.log if type(entry.command) is SetMembers]
         members = seat.machine.raft.members
-        if changes and (members.voters, members.learners) != (changes[-1].voters, changes[-1].learners):
-            raise Broken("members forgotten", f"node {seat.node} goes by {members}, its log says {changes[-1]}")
+        if seat.disk.changes and members != seat.disk.changes[-1][1]:
+            raise Broken(
+                "members forgotten", f"node {seat.node} goes by {members}, its log says {seat.disk.changes[-1]}"
+            )
+        self.model(seat, always=True)
 
     # -- at the end of a turn, before anything of it leaves or is written ----------------------------------------------
 
@@ -64,17 +68,7 @@ class Checks:
                 )
         seat.term, seat.commit = raft.term, tail.commit
         self._one_change(seat, turn)
-        for read in seat.machine.reads:
-            if read.number in turn.begun and seat.presides == raft.term and read.round <= seat.round_said:
-                raise Broken(
-                    "old round", f"node {seat.node} begins a read by round {read.round}, which is under way (rule 9)"
-                )
-        for number in turn.begun:
-            self.reads[number] = self.seen
-        for number in turn.answered:
-            if len(seat.machine.model) < self.reads[number]:
-                have, due = len(seat.machine.model), self.reads[number]
-                raise Broken("stale read", f"node {seat.node} answered from {have} what has to see {due} (rule 9)")
+        self._time(seat, turn)
 
     def shown(self, seat: Any, turn: Turn) -> None:
         """Something of the turn leaves, or it is durable. What was only thought and lost breaks no rule."""
@@ -131,7 +125,9 @@ class Checks:
             seat.presides, seat.matches, seat.heard, seat.presides_ms = raft.term, {}, {}, seat.now_ms
             seat.round_said = 0
             count = len(self.canon)
-            if raft.tail.floor <= count and raft.tail.term_at(count) != (self.canon[-1].term if count else 0):
+            while count and self.canon[count - 1].term >= raft.term:
+                count -= 1  # of a later term: it is not up to a primary that nobody has heard of yet
+            if raft.tail.floor <= count and raft.tail.term_at(count) != (self.canon[count - 1].term if count else 0):
                 raise Broken("leader completeness", f"primary {seat.node} of term {raft.term} lacks entry {count}")
         for node, peer in raft.peers.items():
             before = seat.matches.get(node, 0)
@@ -169,34 +165,91 @@ class Checks:
                 )
             before = entry.term
 
-    def _snapshot(self, node: int, snapshot: Snapshot) -> None:
-        if tuple(self.canon[: snapshot.index]) != snapshot.state or snapshot.index < self.seats[node].applied:
-            raise Broken("snapshot", f"node {node} took one up to {snapshot.index} (rule 21)")
-        self.seats[node].applied = snapshot.index
+    def _committed(self, seat: Any) -> None:
+        """What is committed is the same everywhere and for ever."""
+        tail, log = seat.machine.raft.tail, seat.disk.log
+        while seat.applied < tail.commit:
+            index = seat.applied + 1
+            entry = tail.recent(index)
+            if entry is None and index in log and not seat.disk.is_broken:
+                entry = decode(index, log[index])
+            if entry is None:
+                entry = self.known.get((index, seat.disk.term_at(index) or 0), (None, None))[0]
+            seat.applied = index
+            if index > len(self.canon):
+                if entry is None or index != len(self.canon) + 1:
+                    raise Broken("commit out of nothing", f"node {seat.node} has {index} committed and nobody has it")
+                self.canon.append(entry)
+            elif entry is not None and self.canon[index - 1] is not entry and self.canon[index - 1] != entry:
+                first = self.canon[index - 1]
+                raise Broken("committed entries change", f"node {seat.node}: {show(entry)}; first seen: {show(first)}")
 
-    def _applied(self, node: int, entry: Entry) -> None:
-        seat = self.seats[node]
-        if entry.index != seat.applied + 1:
-            raise Broken("applied in order", f"node {node} applied {entry.index} after {seat.applied}")
-        seat.applied = entry.index
-        if entry.index > len(self.canon):
-            self.canon.append(entry)
-        elif self.canon[entry.index - 1] != entry:
-            first = self.canon[entry.index - 1]
-            raise Broken(
-                "committed entries change", f"node {node} applied {show(entry)}; before, {show(first)} was applied"
-            )
+    def installed(self, seat: Any, before: int) -> None:
+        """A snapshot took the place of what was there (rule 21)."""
+        state, tail = seat.machine.node.desk.state, seat.machine.raft.tail
+        if state.applied <= before or state.applied > len(self.canon) or tail.commit < state.applied:
+            what = f"node {seat.node}, committed up to {before}, installed one of {state.applied}"
+            raise Broken("snapshot", f"{what}; committed anywhere: {len(self.canon)} (rule 21)")
+        seat.applied = seat.commit = state.applied
+        self.model(seat, always=True)
+
+    def model(self, seat: Any, always: bool = False) -> None:
+        """Equal models where as much was applied, speculation included: the term of the last entry names the log."""
+        node = seat.machine.node
+        applied = node.desk.state.applied
+        if not always and (applied % DIGEST_EVERY or applied == seat.digested):
+            return
+        term = seat.machine.raft.tail.term_at(applied)
+        if term is None:
+            return
+        seat.digested = applied
+        state = node.desk.state
+        # Until the first change of members these are what each node finds in its own configuration.
+        addresses, state.addresses = state.addresses, {}
+        digest = checkpoint.digest(node.desk.model)
+        state.addresses = addresses
+        first, where = self.digests.setdefault((applied, term), (digest, seat.node))
+        if first != digest:
+            what = f"node {seat.node} and node {where} differ, both having applied {applied} of term {term}"
+            raise Broken("models differ", what)
+
+    def _time(self, seat: Any, turn: Turn) -> None:
+        """What time asks for waits for an entry of the own term; leases go on with what was left of them (rule 10)."""
+        raft, desk = seat.machine.raft, seat.machine.node.desk
+        if not raft.is_primary:
+            return
+        if seat.office != raft.term:
+            seat.office, seat.office_ms = raft.term, desk.now_ms
+            stamp_ms = self._last_stamp_ms(raft, desk.now_ms)
+            seat.left = {(it.id, it.ends_ms): it.ends_ms - stamp_ms for it in desk.state.leases.values()}
+        for entry in turn.writes.entries:
+            command = entry.command
+            if type(command) is not Expire and not (type(command) is EndSession and command.expired):
+                continue
+            if entry.term != raft.term or raft.tail.term_at(raft.tail.commit) != raft.term:
+                raise Broken("hasty end", f"primary {seat.node} of term {raft.term}: {show(entry)} (rule 10)")
+            left_ms = seat.left.get(tuple(command), 0)  # by lease and end: one that was extended has another end
+            if entry.stamp_ms - seat.office_ms < left_ms:
+                what = f"lease {command[0]} had {left_ms} ms left at the change of primaries"
+                raise Broken("lease cut short", f"{what}, and got {entry.stamp_ms - seat.office_ms} (rule 10)")
 
     def written(self, seat: Any, turn: Turn) -> None:
-        """The turn is durable: only now what it applied is a fact. A lone voter applies what it has yet to write."""
+        """The turn is durable: only now what it committed is a fact. A lone voter commits what it has yet to write."""
         term, match = seat.promised
         if term == seat.disk.hard.term and match >= (turn.writes.truncate_from or match + 1):
             what = f"node {seat.node} had answered {match} in term {term}, and truncates {turn.writes.truncate_from}"
             raise Broken("promise broken", f"{what} (rule 3)")
-        if turn.writes.snapshot is not None:
-            self._snapshot(seat.node, turn.writes.snapshot)
-        for entry in turn.applied:
-            self._applied(seat.node, entry)
+        self._committed(seat)
+
+    @staticmethod
+    def _last_stamp_ms(raft: Any, now_ms: int) -> int:
+        """The latest moment at which anybody could renew a lease, before this primary."""
+        index = raft._term_began - 1
+        while (entry := raft.tail.recent(index)) is not None:
+            if entry.stamp_ms:
+                return int(entry.stamp_ms)
+            index -= 1
+        return now_ms  # it is long ago, nothing is known of it
 
     # -- when words leave ----------------------------------------------------------------------------------------------
 
@@ -240,17 +293,24 @@ class Checks:
         if first != to:
             raise Broken("two votes", f"node {vote.sender} in term {vote.term}: for {first} and for {to}")
 
-    def told(self, seat: Any, turn: Turn) -> None:
-        """Clients are told of what is done."""
-        if turn.acked:
-            self.acked += len(turn.acked)
-            index = turn.acked[-1].index
-            if index > self.proven:
-                self._durable(seat, index, f"primary {seat.node} acknowledges")
-            self.seen = max(self.seen, index)
-        if turn.answered:
-            self.answered += len(turn.answered)
-            self.seen = max(self.seen, len(seat.machine.model))
+    # -- what clients are told -----------------------------------------------------------------------------------------
+
+    def accepted(self, queue: str, next_offset: int, index: int) -> None:
+        """A publish was confirmed, which is entry `index`."""
+        self.acked += 1
+        self.seen = max(self.seen, index)
+        self.told_next[queue] = max(self.told_next.get(queue, 0), next_offset)
+
+    def told(self, seat: Any, body: Any) -> None:
+        """A node is about to answer a publish: it is committed, on the disks of a majority."""
+        index = body.get("index")
+        if index is not None and index > self.proven:
+            self._durable(seat, index, f"primary {seat.node} acknowledges")
+
+    def read(self, queue: str, due: int, body: Any) -> None:
+        self.answered += 1
+        if body["next"] < due:
+            raise Broken("stale read", f"{queue} was said to go up to {body['next']}, after {due} was told (rule 9)")
 
     def _durable(self, seat: Any, index: int, who: str) -> None:
         """Committed is what a majority of the voters holds on disk; while members change, the majority of before."""
@@ -270,13 +330,12 @@ def show(word: Any) -> str:
     """Short, for a history."""
     if isinstance(word, Entry):
         command = word.command
-        what = word.payload.decode() if word.payload else f"{type(command).__name__}{tuple(command) or ''}"
-        return f"{word.index}/t{word.term} {what}"
+        return f"{word.index}/t{word.term} {type(command).__name__}{tuple(command) or ''}"
     if isinstance(word, Append):
         what = ", ".join(show(entry) for entry in word.entries[:4]) + (" .." if len(word.entries) > 4 else "")
         kind = "fetched" if word.fetched else "append"
         where = f"after {word.prev_index}/t{word.prev_term}"
         return f"{kind} t{word.term} {where} [{what}] commit {word.commit} round {word.round} last {word.last}"
-    if isinstance(word, Snapshot):
-        return f"snapshot up to {word.index}/t{word.index_term} {word.members}"
+    if isinstance(word, Chunk):
+        return f"piece {word.number} of the snapshot of {word.index}/t{word.index_term}{', the last' * word.last}"
     return repr(word)

@@ -1,84 +1,286 @@
-"""A disk that keeps what was synced and loses a turn that was not: all of it or nothing, as one transaction does."""
+"""A disk that keeps what was synced, and loses or tears the rest; what it keeps may rot.
+
+A turn is one transaction, so a crash leaves all of it or nothing, except on a disk that tears: there a part of it is
+found at the next start, and has to be recognised by its checksum.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from bisect import bisect_right
+from collections.abc import Iterator
+from random import Random
+from typing import Any
 
-from penstock.peers.log import Entry, HardState
+import msgpack
+from kit.memory import MemoryDisk
+
+from penstock.broker.checkpoint import Checkpoint, Writes, unpack_consensus
+from penstock.broker.rows import FORMAT
+from penstock.broker.snapshots import BadSnapshot, chain
+from penstock.broker.store import Recovered
+from penstock.peers.log import CorruptEntry, Entry, decode, encode, verify
+from penstock.peers.messages import SetMembers
 from penstock.peers.raft.words import Members
 
-
-class Snapshot(NamedTuple):
-    """Everything up to `index`, as a node sends it to one that lacks entries which are gone."""
-
-    index: int
-    index_term: int
-    members: Members
-    state: tuple[Entry, ...]
+PIECE_BYTES = 3000
 
 
-class Writes(NamedTuple):
-    """What one turn writes: first the snapshot that came, then the rest in this order, and at the end a checkpoint."""
+class Disk(MemoryDisk):
+    """What one node has. Beside it, for the checks and never for the node: the terms of all that it ever held."""
 
-    snapshot: Snapshot | None
-    hard: HardState | None
-    truncate_from: int | None
-    entries: Sequence[Entry]
-    checkpoint: tuple[int, Members] | None
-
-
-class Disk:
-    """Hard state, a checkpoint of the model (here: the list of what was applied) and the log behind it."""
-
-    def __init__(self, members: Members) -> None:
-        self.hard = HardState(0, 0)
-        self.members = members  # as of the checkpoint
-        self.base: list[Entry] = []  # the model at the checkpoint
-        self.base_term = 0
-        self.log: list[Entry] = []
-
-    @property
-    def floor(self) -> int:
-        return len(self.base)
-
-    @property
-    def last(self) -> int:
-        return len(self.base) + len(self.log)
+    def __init__(self) -> None:
+        super().__init__()
+        self.terms: dict[int, int] = {0: 0}
+        self.changes: list[tuple[int, Members]] = []  # of the members, as in the log
+        self.last = 0
+        self.folder = Folder()
+        self.damaged: set[int] = set()  # entries that were not as they were written, and must never be believed
+        self._sorted: dict[int, list[tuple[int, int]]] = {}  # the keys of a table, in order
 
     def term_at(self, index: int) -> int | None:
-        """The term of an entry that is held, applied ones included."""
-        if not 0 < index <= self.last:
-            return 0 if index == 0 else None
-        at = index - len(self.base) - 1
-        return self.log[at].term if at >= 0 else self.base[index - 1].term
+        """The term of an entry that is held, also of one that is in the checkpoint by now."""
+        return self.terms.get(index) if index <= self.last else None
 
-    def read(self, first: int, last: int, bytes_max: int) -> Sequence[Entry]:
-        """Entries of a stretch above the checkpoint; few at a time, as a real disk is asked."""
-        at = first - self.floor - 1
-        assert at >= 0, (first, self.floor)
-        return self.log[at : last - self.floor]
+    @property
+    def is_broken(self) -> bool:
+        """Some entry on it is not what was written."""
+        self.damaged = {index for index in self.damaged if index in self.log and not self.is_sound(index)}
+        return bool(self.damaged)
+
+    def is_sound(self, index: int) -> bool:
+        try:
+            verify(index, self.log[index])
+        except CorruptEntry:
+            return False
+        return True
+
+    # -- what a node does with it -------------------------------------------------------------------------------------
 
     def commit(self, writes: Writes) -> None:
-        """One transaction."""
-        if writes.snapshot is not None:
-            self.base, self.log = list(writes.snapshot.state), []
-            self.base_term, self.members = writes.snapshot.index_term, writes.snapshot.members
-        if writes.hard is not None:
-            assert writes.hard.term >= self.hard.term, (writes.hard, self.hard)
-            self.hard = writes.hard
         if writes.truncate_from is not None:
             assert writes.truncate_from > self.floor, (writes.truncate_from, self.floor)
-            del self.log[writes.truncate_from - self.floor - 1 :]
+            self.last = writes.truncate_from - 1
+            self.changes = [change for change in self.changes if change[0] <= self.last]
+        if writes.hard is not None:
+            assert writes.hard.term >= self.hard.term, (writes.hard, self.hard)
+        super().commit(writes)
         for entry in writes.entries:
             assert entry.index == self.last + 1, (entry.index, self.last)
-            self.log.append(entry)
-        if writes.checkpoint is not None:
-            index, self.members = writes.checkpoint
-            count = index - self.floor
-            self.base += self.log[:count]
-            del self.log[:count]
-            self.base_term = self.base[-1].term if self.base else 0
+            self.last = entry.index
+            self.terms[entry.index] = entry.term
+            if type(entry.command) is SetMembers:
+                self.changes.append((entry.index, Members(entry.command.voters, entry.command.learners)))
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot(self.floor, self.base_term, self.members, tuple(self.base))
+    def recover(self) -> Recovered:
+        meta, queues, sessions = self.rows()
+        return Recovered(self.hard, self.consensus, meta, queues, sessions)
+
+    def replay(self, after: int | None = None) -> Iterator[Entry]:  # type: ignore[override]
+        """As the store does it. Raises CorruptEntry."""
+        expected = (self.floor if after is None else after) + 1
+        for index in sorted(index for index in self.log if index >= expected):
+            if index != expected:
+                raise CorruptEntry(expected, f"it is missing; the next one there is {index}")
+            yield decode(index, self.log[index])
+            expected += 1
+
+    def entries(self, first: int, last: int, bytes_max: int) -> list[Entry]:
+        found: list[Entry] = []
+        for index in range(first, last + 1):
+            raw = self.log.get(index)
+            if raw is None:
+                raise CorruptEntry(index, "it is missing")
+            found.append(decode(index, raw))
+            bytes_max -= len(raw)
+            if bytes_max <= 0:
+                break
+        return found
+
+    def raw_entry(self, index: int) -> bytes | None:
+        return self.log.get(index)
+
+    def mend(self, index: int, raw: bytes) -> None:
+        assert index in self.log, index
+        self.log[index] = raw
+
+    def export(self) -> Export:
+        return Export(self)
+
+    def incoming(self, size_bytes: int) -> Incoming:
+        return Incoming()
+
+    def adopt(self, incoming: Incoming) -> Recovered:
+        """The snapshot takes the place of everything but the node's own term and vote."""
+        found = incoming.content()
+        hard = self.hard
+        MemoryDisk.__init__(self, self.room)
+        self.hard, self.damaged = hard, set()
+        for name in KEPT:
+            setattr(self, name, found[name])
+        self._sorted = {}
+        self.last, self.terms = found["last"], found["terms"]
+        self.changes = [(index, Members(*members)) for index, members in found["changes"]]
+        return self.recover()
+
+    # -- rows by their place: a B-tree finds them at once --------------------------------------------------------------
+
+    def save(self, made: Checkpoint) -> None:
+        super().save(made)
+        self._sorted = {}
+
+    def _below(self, rows: dict[tuple[int, int], Any], queue_id: int, number: int) -> Any:
+        keys = self._keys(rows)
+        at = bisect_right(keys, (queue_id, number)) - 1
+        return rows[keys[at]] if at >= 0 and keys[at][0] == queue_id else None
+
+    def _above(self, rows: dict[tuple[int, int], Any], queue_id: int, number: int) -> int | None:
+        keys = self._keys(rows)
+        at = bisect_right(keys, (queue_id, number - 1))
+        return keys[at][1] if at < len(keys) and keys[at][0] == queue_id else None
+
+    def _keys(self, rows: dict[tuple[int, int], Any]) -> list[tuple[int, int]]:
+        keys = self._sorted.get(id(rows))
+        if keys is None:
+            keys = self._sorted[id(rows)] = sorted(rows)
+        return keys
+
+    def next_outcome(self, queue_id: int, offset: int) -> int | None:
+        return self._above(self.outcomes, queue_id, offset)
+
+    def next_step(self, queue_id: int, after: int) -> int | None:
+        return self._above(self.steps, queue_id, after + 1)
+
+    # -- what befalls it ----------------------------------------------------------------------------------------------
+
+    def tear(self, writes: Writes, random: Random) -> None:
+        """The power went while a turn was written, and what is there of it now is no whole transaction."""
+        entries = list(writes.entries)
+        whole = random.randrange(len(entries))
+        if writes.truncate_from is None:
+            self.log |= {entry.index: encode(entry) for entry in entries[:whole]}
+            raw = encode(entries[whole])
+            self.log[entries[whole].index] = _damaged(raw, random) if random.random() < 0.5 else raw[: len(raw) // 2]
+            self.damaged.add(entries[whole].index)
+
+    def rot(self, random: Random) -> int | None:
+        """A bit flips somewhere in the log. Returns in which entry."""
+        if not self.log:
+            return None
+        index = random.choice(list(self.log))
+        self.log[index] = _damaged(self.log[index], random)
+        self.damaged.add(index)
+        return index
+
+
+KEPT = ("meta", "consensus", "queues", "sessions", "extents", "outcomes", "steps", "pins", "floor", "log")
+
+
+def _damaged(raw: bytes, random: Random) -> bytes:
+    # Behind the checksum, or it would be the checksum that is wrong and the entry that is right.
+    at = random.randrange(4, len(raw))
+    return raw[:at] + bytes([raw[at] ^ (1 << random.randrange(8))]) + raw[at + 1 :]
+
+
+class Folder:
+    """The files beside the data: those that are written and renamed are there whole, or not at all."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+
+    def __truediv__(self, name: str) -> File:
+        return File(self, name)
+
+
+class File:
+    """One of them, as `Path` offers it."""
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self._folder = folder
+        self._name = name
+
+    def read_text(self, encoding: str = "") -> str:
+        if self._name not in self._folder.files:
+            raise FileNotFoundError(self._name)
+        return self._folder.files[self._name]
+
+    def write_text(self, text: str, encoding: str = "") -> None:
+        self._folder.files[self._name] = text
+
+    def with_suffix(self, suffix: str) -> File:
+        return File(self._folder, self._name + suffix)
+
+    def replace(self, other: File) -> None:
+        self._folder.files[other._name] = self._folder.files.pop(self._name)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        self._folder.files.pop(self._name, None)
+
+
+class Export:
+    """The last checkpoint of a disk and the entries up to it, in pieces that are the same each time."""
+
+    def __init__(self, disk: Disk) -> None:
+        assert disk.meta is not None, "there is no checkpoint yet, so nothing is gone that anybody could lack"
+        assert disk.consensus is not None
+        self.index = int(msgpack.unpackb(disk.meta)["applied"])
+        known = unpack_consensus(disk.consensus)
+        self.index_term = known.term
+        for index, raw in disk.log.items():
+            if index <= self.index:
+                entry = decode(index, raw)  # what rotted is not handed on
+                if index == self.index:
+                    self.index_term = entry.term
+        content = {name: getattr(disk, name) for name in KEPT}
+        content["log"] = {index: raw for index, raw in disk.log.items() if index <= self.index}
+        content["pins"] = sorted(disk.pins)
+        content |= {name: list(content[name].items()) for name in KEPT if type(content[name]) is dict}
+        content["last"] = self.index
+        content["terms"] = [(index, term) for index, term in disk.terms.items() if index <= self.index]
+        content["changes"] = [change for change in disk.changes if change[0] <= self.index]
+        packed: bytes = msgpack.packb(content)
+        self._pieces = [msgpack.packb((FORMAT, len(packed)))]
+        self._pieces += [packed[at : at + PIECE_BYTES] for at in range(0, len(packed), PIECE_BYTES)]
+        digest = b""
+        for piece in self._pieces:
+            digest = chain(digest, piece)
+        self._pieces.append(msgpack.packb((len(self._pieces) - 1, digest)))
+        self.is_open = True
+        self.known = len(self._pieces) - 1
+
+    def piece(self, number: int) -> tuple[bytes, bool]:
+        return self._pieces[number], number == len(self._pieces) - 1
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+class Incoming:
+    """A snapshot that comes in."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, payload: bytes) -> int:
+        self._parts.append(payload)
+        return 1
+
+    def discard(self) -> None:
+        self._parts.clear()
+
+    def content(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgpack.unpackb(b"".join(self._parts), use_list=False)
+        for name in (*KEPT, "terms"):
+            if name in DICTS:
+                found[name] = dict(found[name])
+        found["pins"] = set(found["pins"])
+        found["changes"] = list(found["changes"])
+        return found
+
+    def members(self, index: int) -> Members:
+        found = self.content()
+        if msgpack.unpackb(found["meta"])["applied"] != index:
+            raise BadSnapshot(f"it is not of entry {index}")
+        return unpack_consensus(found["consensus"]).history[-1][1]
+
+
+DICTS = {"queues", "sessions", "extents", "outcomes", "steps", "log", "terms"}

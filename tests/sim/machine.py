@@ -1,194 +1,171 @@
-"""The machine under test: the production core, a disk of straw, and a list as the model.
+"""The machine under test, one life of it: the production node, with everything of the daemon that decides something.
 
-The world knows of a machine only `turn`, `written` and `next_ms`: whoever offers these can be put in its place.
+In place of sockets it has two lists, in place of LMDB a disk of the world's, and time is told to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from random import Random
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
+from penstock.broker import checkpoint
+from penstock.broker.damage import Damage
+from penstock.broker.desk import Limits
+from penstock.broker.model import Model
+from penstock.broker.node import Node, Turn
+from penstock.broker.outbox import Message
+from penstock.broker.peering import Peering
+from penstock.peers.links import PeerAddress
 from penstock.peers.log import Entry
-from penstock.peers.messages import Noop, SetMembers
-from penstock.peers.raft.words import Members, Word
+from penstock.peers.messages import SetMembers
+from penstock.peers.raft.core import Raft, Timing
+from penstock.peers.raft.tail import Tail
+from penstock.peers.raft.words import Members
 
-from .disk import Disk, Snapshot, Writes
-
-
-class Put(NamedTuple):
-    """A client's write."""
-
-    payload: bytes
+from .disk import Disk
 
 
-class Read(NamedTuple):
-    """A client's linearizable read."""
-
-    number: int
-
-
-class Change(NamedTuple):
-    """The operator's: learn, promote or remove a node."""
-
-    verb: str
-    node: int
-
-
-class Transfer(NamedTuple):
-    to: int
-
-
-class Lost(NamedTuple):
-    """The connection to a node broke."""
+@dataclass
+class Config:
+    """What daemon.toml says."""
 
     node: int
+    peers: dict[int, tuple[str, str, str]]  # (client, listen, publish)
+    joins: bool
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def members(self) -> Members:
+        nodes = tuple(sorted(self.peers))
+        return Members(tuple(n for n in nodes if n != self.node), (self.node,)) if self.joins else Members(nodes)
 
 
-class Checkpoint(NamedTuple):
-    """The log up to what is applied may go."""
+def address_of(node: int) -> tuple[str, str, str]:
+    return f"tcp://client:{node}", f"tcp://listen:{node}", f"tcp://publish:{node}"
 
 
-class Turn(NamedTuple):
-    """What came of one turn. `early` may leave at once, `writes` then become durable, and only then the rest leaves."""
+class Wires:
+    """The channels to other nodes, as `PeerLinks` offers them."""
 
-    early: list[Word]
-    writes: Writes
-    words: list[tuple[int, Any]]
-    applied: list[Entry]
-    acked: list[Entry]  # the client may be told
-    begun: list[int]  # reads that were taken in
-    answered: list[int]  # reads that may be answered from the model as it is now
+    def __init__(self, config: Config) -> None:
+        self.addresses = {n: PeerAddress(a[1], a[2]) for n, a in config.peers.items() if n != config.node}
+        self.known = set(self.addresses)
+        self.heard: list[Any] = []
+        self.broken: list[int] = []
+        self.early: list[Any] = []
+        self.words: list[tuple[int, Any]] = []
+        self.drained = True
 
+    def receive(self) -> list[Any]:
+        heard, self.heard = self.heard, []
+        return heard
 
-class Waiting(NamedTuple):
-    """A read that waits to be answered."""
+    def lost(self) -> list[int]:
+        lost, self.broken = self.broken, []
+        return lost
 
-    number: int
-    term: int
-    round: int
-    index: int
+    def connected(self) -> set[int]:
+        return set(self.known)
+
+    def publish(self, words: list[Any]) -> None:
+        self.early += words
+
+    def send(self, words: list[tuple[int, Any]]) -> None:
+        self.words += [(to, word) for to, word in words if to in self.known]
+
+    def add_peer(self, node: int, address: PeerAddress) -> None:
+        self.known.add(node)
+
+    def remove_peer(self, node: int) -> None:
+        self.known.discard(node)
+
+    def register(self, poller: object) -> None:
+        """There is nothing to poll."""
+
+    def share(self, register: object) -> None:
+        """The clients' channel has nothing to poll either."""
 
 
 class Machine:
-    """One life of a node, from start to crash."""
+    """One life of a node, from start to crash. The world carries out its turns in the order of `Daemon._carry_out`."""
 
-    def __init__(
-        self, node: int, disk: Disk, raft: ModuleType, tails: ModuleType, random: Random, now_ms: int, cache_bytes: int
-    ) -> None:
-        tail = tails.Tail(disk.floor, disk.base_term, disk.read, cache_bytes)
-        tail.recall(disk.log)
+    def __init__(self, config: Config, disk: Disk, timing: Timing, random: Random, now_ms: int) -> None:
+        """Raises CorruptEntry."""
         self.disk = disk
-        self.raft = raft.Raft(node, disk.hard, tail, disk.members, raft.Timing(), random, now_ms)
-        self.model: list[Entry] = list(disk.base)
-        self.pending: dict[int, tuple[int, bytes]] = {}
-        self.reads: list[Waiting] = []
-        self._snapshot: Snapshot | None = None
-        self._checkpoint = False
-        self._begun: list[int] = []
-        self._last = tail.last
+        self.clock_ms = now_ms
+        model = self._model()
+        known = checkpoint.Consensus(0, 0, [(0, config.members)])
+        if disk.consensus is not None:
+            known = checkpoint.unpack_consensus(disk.consensus)
+        tail = Tail(known.floor, known.term, disk.entries, config.limits.cache_bytes)
+        folder: Any = disk.folder
+        tail = Damage(folder, disk).recall(tail, lambda after: self._noting(after, known.history), model.state.applied)
+        tail.commit = tail.applied = model.state.applied
+        self.clock_ms = max(self.clock_ms, model.state.stamp_ms)
+        raft = Raft(config.node, disk.hard, tail, known.history[-1][1], timing, random, self.clock_ms)
+        raft.history = known.history
+        about = {"node": config.node, "cluster": "sim", "primary": address_of(config.node)[0], "started_ms": now_ms}
+        self.raft = raft
+        self.node = Node(model, raft, disk, random, config.limits, about, self.clock_ms, config.peers)
+        self.wires = Wires(config)
+        wires: Any = self.wires
+        store: Any = disk
+        self.peering = Peering(self.node, store, wires, wires, timing.heartbeat_ms)
+        self.clients: list[Message] = []  # what they said and was not heard yet
+        self.unsent: list[bytes] = []  # routes on which something could not be said
+        self._begun = False
 
-    def next_ms(self) -> int:
-        return self.raft.next_ms()
+    def _noting(self, after: int, history: list[tuple[int, Members]]) -> Iterator[Entry]:
+        for entry in self.disk.replay(after):
+            if isinstance(entry.command, SetMembers) and entry.index > history[-1][0]:
+                history.append((entry.index, Members(entry.command.voters, entry.command.learners)))
+            self.clock_ms = max(self.clock_ms, entry.stamp_ms)
+            yield entry
 
-    def turn(self, heard: list[Any], now_ms: int) -> Turn:
+    def _model(self) -> Model:
+        model = Model(self.disk)
+        found = self.disk.recover()
+        checkpoint.restore(model, found.meta, found.queues, found.sessions)
+        return model
+
+    @property
+    def has_more(self) -> bool:
+        """Something was heard that waits for a turn."""
+        return bool(self.wires.heard or self.wires.broken or self.unsent or (self.clients and not self.node.is_crowded))
+
+    def turn(self, now_ms: int) -> Turn:
         """Take everything in, see what falls due, say what came of it."""
-        self._snapshot, self._checkpoint, self._begun = None, False, []
-        raft = self.raft
-        asks = []
-        for item in heard:
-            kind = type(item)
-            if kind is Lost:
-                raft.lost(item.node, now_ms)
-            elif kind is Snapshot:
-                self._restore(item)
-            elif kind is Checkpoint:
-                self._checkpoint = True
-            elif kind in (Put, Read, Change, Transfer):
-                asks.append(item)
-            else:
-                raft.step(item, now_ms)
-        raft.tick(now_ms)
-        for item in asks:
-            self._serve(item, now_ms)
-        return self._end(now_ms)
+        if not self._begun:
+            self._begun = True
+            return self.node.begin(now_ms)
+        heard: list[Message] = []
+        if not self.node.is_crowded:
+            heard, self.clients = self.clients, []
+        lost, self.unsent = self.unsent, []
+        words, broken, drained = self.peering.hear(now_ms)
+        return self.node.turn(now_ms, heard, lost, words, broken, drained)
 
-    def written(self) -> bool:
-        """The writes of the last turn are durable. Returns whether there is now more to do."""
-        self.raft.stable(self._last)
-        return bool(self.raft.tail.applied < self.raft.tail.commit)
+    def publish(self, turn: Turn) -> list[Any]:
+        """What leaves before the writes are durable."""
+        self.peering.publish(turn)
+        early, self.wires.early = self.wires.early, []
+        return early
 
-    def _restore(self, snapshot: Snapshot) -> None:
-        if self.raft.restored(snapshot.index, snapshot.index_term, snapshot.members):
-            self.model = list(snapshot.state)
-            self._snapshot = snapshot
+    def written(self, turn: Turn) -> list[Message]:
+        """The writes are durable: what leaves to clients."""
+        return turn.messages + self.node.durable()
 
-    def _serve(self, item: Any, now_ms: int) -> None:
-        raft = self.raft
-        if not raft.is_primary:
-            return
-        if type(item) is Read:
-            if raft.is_settled:
-                self.reads.append(Waiting(item.number, raft.term, raft.ask_round(), raft.tail.commit))
-                self._begun.append(item.number)
-        elif type(item) is Transfer:
-            if item.to in raft.members.voters and item.to != raft.node and not raft.transferee:
-                raft.transfer(item.to, now_ms)
-        elif raft.may_propose:
-            if type(item) is Put:
-                entry = raft.propose(now_ms, 0, 0, Noop(), item.payload)
-                self.pending[entry.index] = (entry.term, item.payload)
-            else:
-                self._change(item, now_ms)
+    def settle(self, turn: Turn, now_ms: int) -> list[tuple[int, Any]]:
+        """The end of the turn: what leaves to single nodes."""
+        if turn.deposed:
+            self.node.reset(self._model(), now_ms)
+        model = self.peering.send(turn, now_ms)
+        if model is not None:
+            self.node.reset(model, now_ms)
+        words, self.wires.words = self.wires.words, []
+        return words
 
-    def _change(self, change: Change, now_ms: int) -> None:
-        voters, learners = ({*part} for part in self.raft.members)
-        node = {change.node}
-        if change.verb == "promote" and change.node not in learners:
-            return
-        voters, learners = voters - node, learners - node
-        if change.verb == "learn":
-            learners |= node
-        elif change.verb == "promote":
-            voters |= node
-        members = Members(tuple(sorted(voters)), tuple(sorted(learners)))
-        if members != self.raft.members and not self.raft.why_no_change(members):
-            self.raft.propose(now_ms, 0, 0, SetMembers(*members))
-
-    def _end(self, now_ms: int) -> Turn:
-        raft = self.raft
-        ready = raft.take(now_ms)
-        self._last = raft.tail.last
-        self.model += ready.committed
-        presides, term = raft.is_primary, raft.term
-        acked = []
-        if self.pending:
-            for entry in ready.committed:
-                if (
-                    self.pending.pop(entry.index, None) == (entry.term, entry.payload)
-                    and presides
-                    and entry.term == term
-                ):
-                    acked.append(entry)
-            if not presides:
-                self.pending.clear()
-        answered = self._answered() if self.reads else []
-        words: list[tuple[int, Any]] = list(ready.words)
-        words += [(node, self.disk.snapshot()) for node in dict.fromkeys(ready.snapshots)]
-        writes = Writes(self._snapshot, ready.hard, ready.truncate_from, ready.entries, self._take_checkpoint())
-        return Turn(ready.early, writes, words, ready.committed, acked, self._begun, answered)
-
-    def _answered(self) -> list[int]:
-        raft = self.raft
-        self.reads = [read for read in self.reads if raft.is_primary and raft.term == read.term]
-        done = [r.number for r in self.reads if r.round <= raft.confirmed_round and r.index <= raft.tail.applied]
-        self.reads = [read for read in self.reads if read.number not in done]
-        return done
-
-    def _take_checkpoint(self) -> tuple[int, Members] | None:
-        tail = self.raft.tail
-        index = tail.applied
-        if not self._checkpoint or index <= tail.floor:
-            return None
-        tail.raise_floor(index)
-        return index, [members for at, members in self.raft.history if at <= index][-1]
+    def wait_ms(self, now_ms: int) -> int:
+        return min(self.node.wait_ms(now_ms), self.peering.wait_ms(now_ms))

@@ -1,67 +1,107 @@
-"""Bugs planted into the core, one at a time: each has to be found, since a check that finds nothing proves nothing.
+"""Bugs planted into the product, one at a time: each has to be found, since a check that finds nothing proves nothing.
 
-Each is an edit of the source. If the core changes so that an edit does not fit any more, `plant` says so.
+Each is an edit of the source. If the source changes so that an edit does not fit any more, `plant` says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import os
 import sys
-import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 import click
 
-from penstock.peers.raft import core as real_core
-from penstock.peers.raft import tail as real_tail
+import penstock.peers
 
-from .plan import Outcome, run
+from .plan import Outcome
 from .planted import MUTANTS, Mutant
 
+ROOT = Path(next(iter(penstock.peers.__path__))).parent
+ROOMS = ("peers", "peers/raft", "broker")
+RELOADED = ("penstock", "sim", "kit", "faults")
 
-def plant(mutant: Mutant) -> tuple[ModuleType, ModuleType]:
-    """The core and the tail with the bug in."""
-    sources = {real_core: _source(real_core), real_tail: _source(real_tail)}
+
+def plant(mutant: Mutant) -> dict[str, str]:
+    """The sources with the bug in, by the names of their modules."""
+    sources = _sources()
+    before = dict(sources)
     for old, new in mutant.edits:
-        homes = [module for module, source in sources.items() if source.count(old) == 1]
-        if len(homes) != 1:
-            raise LookupError(
-                f"mutant {mutant.name!r}: its place is not found exactly once, did the core change? {old!r}"
-            )
+        homes = [name for name, source in sources.items() if old in source]
+        if len(homes) != 1 or sources[homes[0]].count(old) != 1:
+            raise LookupError(f"mutant {mutant.name!r}: its place is not found exactly once ({homes}): {old!r}")
         sources[homes[0]] = sources[homes[0]].replace(old, new)
-    tails = _module(real_tail, sources[real_tail]) if sources[real_tail] != _source(real_tail) else real_tail
-    return _module(real_core, sources[real_core]), tails
+    return {name: source for name, source in sources.items() if source != before[name]}
+
+
+def _sources() -> dict[str, str]:
+    return {
+        f"penstock.{room.replace('/', '.')}.{path.stem}": path.read_text()
+        for room in ROOMS
+        for path in sorted((ROOT / room).glob("*.py"))
+    }
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module from another source than its file's."""
+
+    def __init__(self, name: str, path: str, source: str) -> None:
+        super().__init__(name, path)
+        self._source = source
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self._source, f"<mutant of {fullname}>", "exec", dont_inherit=True)
+
+
+class _Finder:
+    """Stands before all others, for the modules with a bug."""
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self._sources = sources
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in self._sources:
+            return None
+        file = str(ROOT.joinpath(*name.split(".")[1:]).with_suffix(".py"))
+        return importlib.util.spec_from_file_location(name, file, loader=_Loader(name, file, self._sources[name]))
+
+
+@contextmanager
+def world_with(mutant: Mutant) -> Iterator[Callable[[int], Outcome]]:
+    """`run`, of a world whose nodes have the bug: everything is imported anew for it."""
+    finder = _Finder(plant(mutant))
+    ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in RELOADED}
+    for name in ours:
+        del sys.modules[name]
+    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+    try:
+        run = importlib.import_module("sim.plan").run
+        yield lambda seed: Outcome(*run(seed))
+    finally:
+        sys.meta_path.remove(finder)  # type: ignore[arg-type]
+        for name in [name for name in sys.modules if name.partition(".")[0] in RELOADED]:
+            del sys.modules[name]
+        sys.modules.update(ours)
 
 
 def hunt(mutant: Mutant, seeds_max: int = 0) -> Outcome | None:
     """The first seed that finds the bug."""
-    core, tails = plant(mutant)
-    for seed in range(seeds_max or mutant.seeds_max):
-        outcome = run(seed, core, tails)
-        if outcome.fault is not None:
-            return outcome
+    with world_with(mutant) as run:
+        for seed in range(seeds_max or mutant.seeds_max):
+            outcome = run(seed)
+            if outcome.fault is not None:
+                return outcome
     return None
-
-
-def _source(module: ModuleType) -> str:
-    assert module.__file__ is not None
-    return Path(module.__file__).read_text()
-
-
-def _module(real: ModuleType, source: str) -> ModuleType:
-    module = types.ModuleType(real.__name__)
-    module.__package__ = real.__package__
-    before = sys.modules[real.__name__]
-    sys.modules[real.__name__] = module  # dataclasses look their module up by name
-    try:
-        exec(compile(source, f"<mutant of {real.__name__}>", "exec"), module.__dict__)
-    finally:
-        sys.modules[real.__name__] = before
-    return module
 
 
 def main() -> int:
@@ -78,13 +118,10 @@ def main() -> int:
         for mutant, outcome in zip(chosen, pool.map(partial(hunt, seeds_max=options.seeds), chosen), strict=True):
             if outcome is None:
                 survivors += 1
-                click.echo(
-                    f"| {mutant.name} | {mutant.rule} | **nothing** | - | {options.seeds or mutant.seeds_max} |",
-                )
+                tried = options.seeds or mutant.seeds_max
+                click.echo(f"| {mutant.name} | {mutant.rule} | **nothing** | - | {tried} |")
             else:
-                click.echo(
-                    f"| {mutant.name} | {mutant.rule} | {outcome.check} | {outcome.seed} | {outcome.seed + 1} |",
-                )
+                click.echo(f"| {mutant.name} | {mutant.rule} | {outcome.check} | {outcome.seed} | {outcome.seed + 1} |")
     return 1 if survivors else 0
 
 

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from penstock.peers.raft.words import Members
+from faults.history import Event
 
-from .machine import Change, Checkpoint, Lost, Transfer
+from penstock.broker.desk import Limits
+from penstock.peers.wire import pack_payload
+
+from .machine import address_of
+from .workloads import UNIQUE, WORK
 from .world import Seat, World
 
-NODES_MAX = 8  # that ever join a world
+NODES_MAX = 9  # that ever join a world
 VOTERS_MAX = 5
 
 
@@ -27,7 +31,8 @@ class Nemesis:
             self._crash: 3, self._crash_primary: 4, self._pause: 2, self._cut: 4, self._cut_one_way: 3, self._bridge: 2,
             self._depose: 8, self._mend: 6, self._clog: 2, self._dark: 4, self._slow: 2, self._jump: 1,
             self._suspend: 2, self._change: 4, self._transfer: 3, self._checkpoint: 3,
-            self._false_alarm: 3, self._weather: 2,
+            self._false_alarm: 3, self._weather: 2, self._hang_up: 3, self._strand: 2, self._rot: 1,
+            self._kill_client: 1,
         }  # fmt: skip
         chosen = {kind: weight for kind, weight in kinds.items() if self.random.random() < 0.6 or kind == self._mend}
         self.kinds: list[Callable[[], None]] = [kind for kind, weight in chosen.items() for _ in range(weight)]
@@ -35,15 +40,25 @@ class Nemesis:
         self.upon_vote = self.random.choice((0.0, 0.0, 0.3))
         self.voters_min = self.random.choice((1, 2, 2))
         self.changes_members = self._change in chosen
+        self._pushed = 0
         world.elected, world.voted = self._elected, self._voted
-        world.crash_chance = self.random.choice((0.0, 0.0, 0.002, 0.01))
+        world.crash_chance = self.random.choice((0.0, 0.0, 0.001, 0.004))
+        world.tear_chance = self.random.choice((0.0, 0.0, 0.3))
         world.restart_ms = self.random.choice((100, 1000, 5000))
-        world.cache_bytes = self.random.choice((1 << 20, 1 << 20, 2000))
-        world.is_deaf_when_removed = self.random.random() < 0.5
         world.notices_crashes = self.random.random() < 0.7
+        world.pace_ms = self.random.choice((40, 150, 400))
+        world.limits = Limits(
+            session_timeout_ms=self.random.choice((2000, 5000)),
+            cache_bytes=self.random.choice((1 << 20, 1 << 20, 4000)),
+            checkpoint_entries=self.random.choice((7, 50, 300)),
+        )
         self._weather()
-        for seat in world.seats.values():
-            seat.offset_ms = self.random.randrange(100_000)
+
+    def begin(self) -> None:
+        """The world is there: the first blow falls in a while."""
+        for seat in self.world.seats.values():
+            seat.offset_ms += self.random.randrange(100_000)
+        self.world.at(self.random.randrange(3000), self.strike)
 
     def strike(self) -> None:
         """Something goes wrong, and again a while later."""
@@ -67,7 +82,9 @@ class Nemesis:
             seat.slow_ms = 0
             seat.paused_until_ms = min(seat.paused_until_ms, world.now_ms)
             world.start(seat)
+            world.change_limits(seat)
             world.call(seat)
+        self.replace_dead()
 
     def _elected(self, seat: Seat) -> None:
         """The first moments of a primary are the dangerous ones."""
@@ -114,7 +131,16 @@ class Nemesis:
         self.world.jump(self._any(), self.random.choice((100, 900, 5000)))
 
     def _checkpoint(self) -> None:
-        self.world.hand(self._any(), Checkpoint())
+        self.world.change_limits(self._any(), checkpoint_entries=self.random.choice((1, 1, 20, 1000)))
+
+    def _rot(self) -> None:
+        """A bit flips on one disk; never on so many that what was acknowledged is nowhere else."""
+        seat = self._any()
+        if not seat.is_dead and self.world.may_lose(seat):
+            self.world.note(seat.node, "disk", f"rots at entry {seat.disk.rot(self.random)}")
+            if self.random.random() < 0.5:
+                self.world.crash(seat, "with a bad disk")
+        self._ask_replacement()
 
     def _false_alarm(self) -> None:
         """Connections break, of one node or of all: several stand at the same time."""
@@ -122,7 +148,8 @@ class Nemesis:
             if self.random.random() < 0.6:
                 self._all_stand(primary.node)
             else:
-                self.world.hand(self._any(), Lost(primary.node))
+                seat = self._any()
+                self.world.lose(seat, seat.life, primary.node)
 
     # -- network ------------------------------------------------------------------------------------------------------
 
@@ -166,7 +193,7 @@ class Nemesis:
             few, rest = [seat.node, *others[:count]], others[count:]
             self._part({way for a in few for b in rest for way in ((a, b), (b, a))}, "deposed")
             for _ in range(3):
-                world.at(world.now_ms + random.randrange(100), world.put, seat)
+                world.at(world.now_ms + random.randrange(100), self._push, seat)
             met_ms = world.now_ms + random.choice((100, 300, 600, 800, 2500))
             world.at(met_ms, self._unless_stopped, self._mend)
             if random.random() < 0.5:
@@ -177,15 +204,22 @@ class Nemesis:
             else:
                 world.at(met_ms + random.choice((100, 300, 1000)), self._unless_stopped, self._transfer_to, seat.node)
 
+    def _push(self, seat: Seat) -> None:
+        """Somebody publishes there, whether it is the primary or not, and never hears of it again."""
+        self._pushed += 1
+        id = f"{WORK}/push/{self._pushed}"
+        self.world.record.append(Event("push", self.world.now_ms, "sent", WORK, [id]))
+        self.world.operate(seat, "append", {"queue": WORK, "count": 1}, pack_payload([id.encode()]))
+
     def _checkpoint_all(self) -> None:
         for seat in self.world.seats.values():
-            self.world.hand(seat, Checkpoint())
+            self.world.change_limits(seat, checkpoint_entries=1)
 
     def _all_stand(self, primary: int) -> None:
         """Words that are slow make rivals of those who stand at the same time."""
         self.world.network.jitter_ms = self.random.choice((2, 20, 50))
         for seat in self.world.seats.values():
-            self.world.hand(seat, Lost(primary))
+            self.world.lose(seat, seat.life, primary)
 
     def _mend(self) -> None:
         self.world.network.cut = set()
@@ -216,7 +250,7 @@ class Nemesis:
 
     def _transfer_to(self, node: int) -> None:
         for seat in self.world.primaries():
-            self.world.hand(seat, Transfer(node))
+            self.world.operate(seat, "cluster_transfer", {"to": node})
 
     def _suspend(self) -> None:
         """The whole machine room stands still: afterwards everyone has waited too long."""
@@ -230,23 +264,76 @@ class Nemesis:
                 self._ask_change(seat)
 
     def _ask_change(self, seat: Seat) -> None:
-        if seat.machine is None:
+        """A new node joins as a learner, which the primary makes a voter by itself, or one is removed."""
+        machine, world = seat.machine, self.world
+        if machine is None:
             return
-        world, members = self.world, seat.machine.raft.members
-        verb = self.random.choice(("learn", "promote", "promote", "remove", "remove"))
-        if verb == "learn":
-            outside = [node for node in world.seats if node not in members.everyone]
-            node = self.random.choice(outside) if outside and self.random.random() < 0.5 else len(world.seats) + 1
-            if node not in world.seats:
-                if node > NODES_MAX:
-                    return
-                world.join(node, Members(()))
-        elif verb == "promote" and members.learners and len(members.voters) < VOTERS_MAX:
-            node = self.random.choice(members.learners)
-        elif verb == "remove":
-            node = self.random.choice(members.everyone)
-            if members.voters == (node,) or (node in members.voters and len(members.voters) <= self.voters_min):
-                return
-        else:
+        members = machine.raft.members
+        if self.random.random() < 0.4:
+            if len(members.voters) < VOTERS_MAX and len(world.seats) < NODES_MAX:
+                self._add(seat)
             return
-        world.hand(seat, Change(verb, node))
+        node = self.random.choice(members.everyone)
+        lost = any(world.seats[each].disk.is_broken for each in members.voters)
+        if node in members.voters and (len(members.voters) <= self.voters_min or lost):
+            return  # an operator replaces what is lost first
+        world.remove(seat, node)
+
+    def _add(self, seat: Seat) -> None:
+        """A node that was started and never taken in is asked for once more before another one comes."""
+        machine, world = seat.machine, self.world
+        assert machine is not None
+        known = machine.node.desk.state.addresses
+        fresh = [s.node for s in world.seats.values() if s.node not in known and not s.is_dead]
+        node = fresh[0] if fresh else world.newcomer().node
+        client, listen, publish = address_of(node)
+        world.operate(seat, "cluster_add", {"node": node, "client": client, "listen": listen, "publish": publish})
+
+    def _ask_replacement(self) -> None:
+        """Who lost its disk is removed; a new node, with an id of its own, comes for it (rule 7)."""
+        for seat in self.world.primaries():
+            assert seat.machine is not None
+            members = seat.machine.raft.members
+            dead = [node for node in members.everyone if self.world.seats[node].is_dead]
+            if dead and len(members.everyone) > 1:
+                self.world.remove(seat, dead[0])
+            elif len(members.voters) < 3 and len(self.world.seats) < NODES_MAX + 3:
+                self._add(seat)
+
+    def replace_dead(self) -> None:
+        """The operator looks again and again, until none of the members is dead."""
+        members = {n for seat in self.world.primaries() if seat.machine for n in seat.machine.raft.members.everyone}
+        if not members or any(self.world.seats[node].is_dead for node in members):
+            self._ask_replacement()
+        for node in members:
+            self._tell(self.world.seats[node], members)
+        self.world.at(self.world.now_ms + 300, self.replace_dead)
+
+    def _tell(self, seat: Seat, members: set[int]) -> None:
+        """A member that was away while the others changed may know none of them: it gets a daemon.toml of today."""
+        if seat.machine is not None and not members <= {*seat.config.peers}:
+            seat.config.peers = {node: address_of(node) for node in {*members, seat.node}}
+            self.world.crash(seat, "to take its new configuration", restart_ms=50)
+
+    # -- clients ------------------------------------------------------------------------------------------------------
+
+    def _hang_up(self) -> None:
+        """Connections of clients break."""
+        for client in self.world.clients:
+            if client.channel is not None and self.random.random() < 0.4:
+                self.world.hang_up(client.channel)
+
+    def _strand(self) -> None:
+        """Some clients cannot reach some nodes, and nobody tells them."""
+        away = self.world.network.away
+        away.clear()
+        for client in self.world.clients:
+            if self.random.random() < 0.3:
+                away.update((client.name, node) for node in self.world.seats if self.random.random() < 0.5)
+
+    def _kill_client(self) -> None:
+        """As kill -9. Another one takes its place; its session stays behind."""
+        client = self.random.choice(self.world.clients)
+        if client.is_alive and type(client) not in UNIQUE:
+            client.die()
+            self.world.enter(type(client))

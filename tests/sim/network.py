@@ -19,11 +19,12 @@ class Network:
         self.cut: set[tuple[int, int]] = set()
         self.clogged: dict[tuple[int, int], int] = {}  # until when
         self.dark: dict[tuple[int, int], int] = {}  # until when broadcasts are dropped
+        self.away: set[tuple[str, int]] = set()  # (client, node): nothing passes, and nobody is told
 
     def heal(self) -> None:
         self.loss = self.replay = 0.0
-        self.jitter_ms, self.broadcast_skew_ms = 2, 0
-        self.cut, self.clogged, self.dark = set(), {}, {}
+        self.jitter_ms, self.broadcast_skew_ms = 0, 0  # in order, as TCP is
+        self.cut, self.clogged, self.dark, self.away = set(), {}, {}, set()
 
     def arrivals(self, source: int, target: int, broadcast: bool, now_ms: int) -> list[int]:
         """When a word said now arrives: never, once or twice."""
@@ -45,3 +46,13 @@ class Network:
         if self.replay and random() < self.replay:
             return [at_ms, at_ms + int(random() ** 2 * REPLAY_MS)]
         return [at_ms]
+
+    # -- clients ------------------------------------------------------------------------------------------------------
+
+    def is_away(self, client: str, node: int) -> bool:
+        """Nothing passes between these two."""
+        return (client, node) in self.away
+
+    def client_arrival(self, now_ms: int) -> int:
+        """When something arrives that is said now, if nothing before it is late."""
+        return now_ms + 1 + int(self.random.random() * min(self.jitter_ms, 20))

@@ -1,4 +1,4 @@
-"""The bugs that are planted, as edits of core.py. A rule's number names what each breaks."""
+"""The bugs that are planted, as edits of sources. A rule's number names what each breaks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SEEDS_MAX = 200
 
 
 class Mutant(NamedTuple):
-    """`edits`: (what stands in core.py or tail.py, what is put in its place)."""
+    """`edits`: (what stands in one place of peers/ or broker/, what is put there)."""
 
     name: str
     rule: int
@@ -125,7 +125,7 @@ MUTANTS = [
         4,
         (
             (
-                "        self._term_began = self.propose(stamp_ms, 0, 0, Noop(self.node)).index\n",
+                "        self._term_began = self.propose(0, 0, 0, Noop(self.node)).index\n",
                 "        self._term_began = self.tail.commit\n",
             ),
         ),
@@ -271,11 +271,6 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        "a read counts a round that was already under way",
-        9,
-        (("        return self.round + 1\n", "        return self.round\n"),),
-    ),
-    Mutant(
         "a transfer waits for ever",
         8,
         (
@@ -321,4 +316,139 @@ MUTANTS = [
         (("        if append.fetched and self._verified > self._fetch_after:", "        if append.fetched:"),),
     ),
     Mutant("a gap is never fetched", 14, (("            self._fetch(append, prev_index, now_ms)\n", ""),)),
+    # -- the node and the model ----------------------------------------------------------------------------------------
+    Mutant(
+        "an answer leaves before what it speaks of is committed",
+        2,
+        (
+            (
+                "self._held[0].index <= commit and self._held[0].round <= confirmed_round",
+                "self._held[0].round <= confirmed_round",
+            ),
+        ),
+    ),
+    Mutant(
+        "a read is answered by a round that was under way",
+        9,
+        (
+            (
+                "            self.outbox.put(raft.tail.last, raft.round, messages)\n",
+                "            self.outbox.put(raft.tail.last, raft.round - 1, messages)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a deposed primary keeps the model that ran ahead",
+        10,
+        (("        return self._end_turn(now_ms, deposed=True)\n", "        return self._end_turn(now_ms)\n"),),
+    ),
+    Mutant(
+        "a deposed primary says what it had held back",
+        2,
+        (
+            (
+                "        for route, sequence in unsent + self.waiting.drain():\n",
+                "        self.desk.messages += self.outbox_before\n"
+                "        for route, sequence in unsent + self.waiting.drain():\n",
+            ),
+            (
+                "        unsent = [(route, wire.parse_reply(frames).sequence)",
+                "        self.outbox_before = [message for held in self.outbox._held for message in held.messages]\n"
+                "        unsent = [(route, wire.parse_reply(frames).sequence)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a new primary ends leases before it knows what is committed",
+        10,
+        (("        if self.raft.is_settled and not self._settling:", "        if not self._settling:"),),
+    ),
+    Mutant(
+        "a lease is ended by a primary that was deposed",
+        10,
+        (
+            (
+                "            for route, frames in heard:\n                self.clients.turn_away(route, frames)\n"
+                "        return self._end_turn(now_ms)\n",
+                "            for command in list(self.upkeep.due(self.desk.now_ms, 1 << 40)):\n"
+                "                if isinstance(command, m.Expire):\n"
+                "                    self.desk.state.leases[command.lease].group.put_again(\n"
+                "                        self.desk.state.leases[command.lease].spans[0])\n"
+                "            for route, frames in heard:\n                self.clients.turn_away(route, frames)\n"
+                "        return self._end_turn(now_ms)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "leases do not get back the time without a primary",
+        10,
+        (("self._all_timers(max(0, now_ms - state.stamp_ms))", "self._all_timers(0)"),),
+    ),
+    Mutant(
+        "the answers of a session are not remembered",
+        31,
+        (("        known = self.answers.get(sequence)\n", "        known = OK\n"),),
+    ),
+    Mutant(
+        "what was asked again is done again",
+        31,
+        (
+            ("        known = session.recall(entry.sequence)\n", "        known = None\n"),
+            (
+                "            known = session.recall(sequence)\n            self.desk.answer",
+                "            known = None\n            self.desk.answer",
+            ),
+        ),
+    ),
+    Mutant(
+        "a checkpoint is taken of what is not committed",
+        10,
+        (("        settled = state.applied <= raft.tail.commit\n", "        settled = True\n"),),
+    ),
+    Mutant(
+        "a checkpoint forgets the answers of sessions",
+        31,
+        (("        session.answers = {sequence: Answer(*answer) for sequence, answer in answers}\n", ""),),
+    ),
+    Mutant(
+        "a torn or damaged entry is taken for what was written",
+        24,
+        (
+            (
+                '    if zlib.crc32(memoryview(raw)[_CHECK.size :], zlib.crc32(index.to_bytes(8, "big")))'
+                " != _CHECK.unpack_from(raw)[0]:\n",
+                "    if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a node with a damaged entry may be elected",
+        24,
+        (("        self.raft.may_lead = not self._wanted\n", ""),),
+    ),
+    Mutant(
+        "a replica does not know what it has written",
+        3,
+        (
+            (
+                "        self.raft.stable(self.raft.tail.last)  # of a replica, too: only then it is truncated there, or"
+                " forgotten here\n        if self.raft.is_alone or not self._office:\n            return []\n",
+                "        if self.raft.is_alone or not self._office:\n            return []\n"
+                "        self.raft.stable(self.raft.tail.last)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a pull that is asked again gets more",
+        28,
+        (("        lease_id = session.leases.get(sequence)\n", "        lease_id = None\n"),),
+    ),
+    Mutant(
+        "a snapshot that is not whole is installed",
+        21,
+        (
+            ("            if _unpack(chunk.payload) != (self._records, self._digest):\n", "            if False:\n"),
+            ("        if (self.arrived is None and chunk.number == self._next) or stream", "        if True or stream"),
+        ),
+    ),
 ]

@@ -4,7 +4,7 @@ import pytest
 
 from sim.plan import run
 
-CHUNKS, SEEDS = 8, 12
+CHUNKS, SEEDS = 8, 4
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

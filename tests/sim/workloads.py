@@ -1,0 +1,277 @@
+"""What clients have to do. A new command of the protocol joins the simulation as one more entry in WORKLOADS.
+
+Every message says who it is, in its body: so whatever comes anywhere can be judged by the history at the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from penstock.client.requests import Request
+from penstock.peers.wire import pack_payload, unpack_payload
+
+from .clients import Client
+
+if TYPE_CHECKING:
+    from .world import World
+
+WORK, JOBS, TOPIC, GROUPS = "work", "jobs", "events", ("billing", "audit")
+QUEUES = (WORK, JOBS, TOPIC)
+LATER_MS = 1 << 40
+REFUSALS = ("NotFound", "InvalidArgument", "QueueFull", "TooLarge", "StorageFull", "AlreadyExists", "LeaseLost")
+
+
+class Founder(Client):
+    """Makes the queues; later on it pauses, resumes and configures them, and reads what must be there."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._made = 0
+        self._due_ms = 0
+        self._paused: set[str] = set()
+        self.plan: list[tuple[str, dict[str, Any]]] = [
+            ("create", {"name": WORK, "kind": "queue", "options": {"max_failures": None}}),
+            ("create", {"name": JOBS, "kind": "queue", "options": {"max_failures": None, "retry_delay_ms": 50}}),
+            ("create", {"name": TOPIC, "kind": "topic", "options": {"max_failures": None}}),
+            *(("group_create", {"topic": TOPIC, "group": group, "start": "earliest"}) for group in GROUPS),
+        ]
+
+    @property
+    def is_ready(self) -> bool:
+        """Nothing of what it made stands in the way of others."""
+        return self._made == len(self.plan) and not self._paused
+
+    def act(self, now_ms: int) -> int:
+        if self.under_way or now_ms < self._due_ms:
+            return max(self._due_ms, now_ms + 50)
+        if self._made < len(self.plan):
+            op, args = self.plan[self._made]
+            self.ask(op, args, self._founded)
+        elif (self.world.is_ending and self._paused) or (self._paused and self.random.random() < 0.3):
+            self._resume(min(self._paused))
+        elif not self.world.is_ending and self.random.random() < 0.05:
+            name = self.random.choice((WORK, JOBS))
+            self._paused.add(name)
+            self.ask("pause", {"name": name}, lambda request: None)
+        elif self.random.random() < 0.1:
+            options = {"retry_delay_ms": self.random.choice((0, 30, 200))}
+            self.ask("configure", {"name": JOBS, "options": options}, lambda request: None)
+        else:
+            self._look()
+        self._due_ms = now_ms + self.random.randrange(1, 2 * self.world.pace_ms)
+        return self._due_ms
+
+    def _founded(self, request: Request) -> None:
+        if request.error is None or request.error.code == "AlreadyExists":
+            self._made += 1
+
+    def _resume(self, name: str) -> None:
+        def done(request: Request) -> None:
+            if request.error is None:
+                self._paused.discard(name)
+
+        self.ask("resume", {"name": name}, done)
+
+    def _look(self) -> None:
+        """A read sees everything that anybody was told before it was asked (rule 9)."""
+        name = self.random.choice(QUEUES)
+        due = self.world.checks.told_next.get(name, 0)
+
+        def seen(request: Request) -> None:
+            if request.error is None:
+                self.world.checks.read(name, due, request.body)
+
+        self.ask("describe", {"name": name}, seen, counted=False)
+
+
+class Producer(Client):
+    """Publishes small batches, several at a time."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._count = 0
+        self._due_ms = 0
+        self._window = self.random.choice((1, 3, 10))
+
+    def act(self, now_ms: int) -> int:
+        if self.world.is_ending:
+            return LATER_MS
+        while self.under_way < self._window and now_ms >= self._due_ms:
+            self._publish(self.random.choice(QUEUES))
+            self._due_ms = now_ms + self.random.choice((0, 0, self.random.randrange(1, 3 * self.world.pace_ms)))
+        return max(self._due_ms, now_ms + 1) if self.under_way < self._window else LATER_MS
+
+    def _publish(self, queue: str) -> None:
+        ids = [f"{queue}/{self.name}/{self._count + at}" for at in range(self.random.choice((1, 1, 2, 4)))]
+        self._count += len(ids)
+        self.note("sent", queue, ids)
+
+        def done(request: Request) -> None:
+            if request.error is None:
+                offset = request.body["offset"]
+                self.note("accepted", queue, ids, offset=offset)
+                self.world.checks.accepted(queue, offset + len(ids), request.body["index"])
+            elif request.error.code in REFUSALS:
+                self.note("refused", queue, ids)
+
+        self.ask("append", {"queue": queue, "count": len(ids)}, done, pack_payload([id.encode() for id in ids]))
+
+
+class Consumer(Client):
+    """Takes messages and does with them whatever a consumer may do, forgetting some of them."""
+
+    queue, group, op = WORK, "", "ack"
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._due_ms = 0
+        self._epoch = 0
+        self._in_hand: list[tuple[int, int, dict[str, Any]]] = []  # (when, session, what to ask)
+        self._key = f"{self.queue}:{self.group}" if self.group else self.queue
+        self._patient = self.random.random() < 0.5
+
+    def act(self, now_ms: int) -> int:
+        due = [it for it in self._in_hand if it[0] <= now_ms]
+        self._in_hand = [it for it in self._in_hand if it[0] > now_ms]
+        for _, epoch, plan in due:
+            if epoch == self.session.epoch:  # leases end with their session
+                self._settle(plan)
+        if now_ms >= self._due_ms and self.under_way < 4:
+            self._pull()
+            self._due_ms = now_ms + self.random.randrange(1, 2 * self.world.pace_ms)
+        return min([self._due_ms if self.under_way < 4 else now_ms + 100, *(it[0] for it in self._in_hand)])
+
+    def _pull(self) -> None:
+        args = {"queue": self.queue, "messages": self.random.choice((1, 3, 10)), "wait_ms": 1000}
+        args["lease_ms"] = 5000 if self._patient or self.world.is_ending else self.random.choice((150, 800, 5000))
+        if self.group:
+            args["group"] = self.group
+        self.ask("pull", args, self._delivered, counted=False)
+
+    def _delivered(self, request: Request) -> None:
+        if request.error is not None or request.body["lease"] is None or request.data is None:
+            return
+        bodies = iter(unpack_payload(request.data)[0])
+        for first, count, attempt, *_ in request.body["ranges"]:
+            ids = [next(bodies).decode() for _ in range(count)]
+            for at, id in enumerate(ids):
+                # Each pull by a name of its own: those that are under way together may overtake each other.
+                actor = f"{self.name}.{-request.sequence}"
+                self.note("delivered", self._key, [id], actor=actor, offset=first + at, attempt=attempt)
+            self._decide({"lease": request.body["lease"], "ranges": [[first, count]], "ids": ids, "attempt": attempt})
+
+    def _decide(self, plan: dict[str, Any]) -> None:
+        now_ms, random = self.world.now_ms, self.random
+        if self.world.is_ending:
+            op, later_ms = self.op, 1
+        else:
+            op = random.choice((self.op, self.op, self.op, self.op, "nack", "release", "extend", "forget"))
+            later_ms = random.choice((1, 1, 1, 30, 300, 1000))
+        if op == "forget":
+            return
+        self._in_hand.append((now_ms + later_ms, self.session.epoch, {**plan, "op": op}))
+
+    def _settle(self, plan: dict[str, Any]) -> None:
+        op, ids, attempt = plan["op"], plan["ids"], plan["attempt"]
+        if op == "extend":
+            self.ask("extend", {"leases": [plan["lease"]], "lease_ms": 1000}, lambda request: None)
+            self._in_hand.append((self.world.now_ms + 200, self.session.epoch, {**plan, "op": self.op}))
+            return
+        args = {"lease": plan["lease"], "ranges": plan["ranges"]}
+        payload, values = None, dict.fromkeys(ids)
+        if op == "complete":
+            values = {id: f"{id}|{self.name}|{attempt}" for id in ids}
+            payload = pack_payload([value.encode() for value in values.values()])
+        for id, value in values.items():
+            self.note("asked", self._key, [id], attempt=attempt, op=op, value=value)
+
+        def done(request: Request) -> None:
+            if request.error is None:
+                self.note("settled", self._key, ids, attempt=attempt, op=op)
+            elif request.error.code in REFUSALS:
+                self.note("denied", self._key, ids, attempt=attempt, op=op, value=request.error.code)
+
+        self.ask(op, args, done, payload)
+
+
+class Worker(Consumer):
+    """Completes jobs, each with a result that tells who did it."""
+
+    queue, op = JOBS, "complete"
+
+
+class Billing(Consumer):
+    queue, group = TOPIC, GROUPS[0]
+
+
+class Audit(Consumer):
+    queue, group = TOPIC, GROUPS[1]
+
+
+class Watcher(Client):
+    """Sees how jobs end."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self.after = 0
+
+    def act(self, now_ms: int) -> int:
+        if not self.under_way:
+            self.ask(
+                "outcomes",
+                {"queue": JOBS, "after": self.after, "limit": 50, "wait_ms": 1000},
+                self._ended,
+                counted=False,
+            )
+        return now_ms + 200
+
+    def _ended(self, request: Request) -> None:
+        if request.error is not None:
+            return
+        self.after = request.body["next"]
+        if request.data is not None:
+            for body in unpack_payload(request.data)[0]:
+                value = body.decode()
+                self.note("result", JOBS, [value.partition("|")[0]], value=value)
+
+
+class Guest(Client):
+    """Comes, holds something, and goes: with a word of farewell, or without."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._leaves_ms = world.now_ms + self.random.randrange(300, 6000)
+        self._pulled = self._said_bye = False
+
+    def act(self, now_ms: int) -> int:
+        if now_ms >= self._leaves_ms and not self._said_bye:
+            self._said_bye = True
+            if self.random.random() < 0.5:
+                self.ask("bye", {}, lambda request: self._leave())
+            else:
+                self._leave()
+        elif not self._pulled:
+            self._pulled = True
+            args = {"queue": self.random.choice((WORK, JOBS)), "messages": 2, "lease_ms": 60_000, "wait_ms": 1000}
+            self.ask("pull", args, self._delivered, counted=False)
+        return max(self._leaves_ms, now_ms + 1) if not self._said_bye else LATER_MS
+
+    def _delivered(self, request: Request) -> None:
+        if request.error is not None or request.data is None:
+            return
+        bodies = iter(unpack_payload(request.data)[0])
+        for first, count, attempt, *_ in request.body["ranges"]:
+            for at in range(count):
+                id = next(bodies).decode()
+                self.note("delivered", id.partition("/")[0], [id], offset=first + at, attempt=attempt)
+
+    def _leave(self) -> None:
+        self.die()
+        if not self.world.is_ending:
+            self.world.enter(type(self))
+
+
+WORKLOADS: tuple[type[Client], ...] = (
+    Founder, Producer, Producer, Consumer, Consumer, Worker, Worker, Billing, Audit, Watcher, Guest,
+)  # fmt: skip
+UNIQUE = (Founder, Watcher)  # what they know would be lost with them
