@@ -168,7 +168,7 @@ def extend(state: State, entry: Entry, command: m.Extend) -> Answer:
         state.touched_queues.add(lease.queue_id)
         state.timers.append(Timer(lease.ends_ms, lease.id, "", ""))
     cancelled = state.sessions[entry.session].take_cancelled(command.leases)
-    return Answer("ok", {"lost": lost, "cancelled": cancelled} if cancelled else {"lost": lost})
+    return Answer("ok", {"lost": lost, "cancelled": cancelled})
 
 
 def expire(state: State, entry: Entry, command: m.Expire) -> Answer:
