@@ -8,7 +8,7 @@ from penstock.client.client import Client
 from penstock.client.cluster import ClusterInfo, MemberInfo, SnapshotInfo
 from penstock.client.consumer import Consumer
 from penstock.client.events import Event, Watch
-from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Reason, Staleness, TopicInfo
+from penstock.client.infos import GroupInfo, JobInfo, QueueInfo, Reason, ScheduleInfo, Staleness, TopicInfo
 from penstock.client.job_details import JobDetails, JobStep
 from penstock.client.jobs import Job, JobOutcome
 from penstock.client.message import Message
@@ -73,6 +73,7 @@ __all__ = [
     "QueueInfo",
     "Reason",
     "Receipt",
+    "ScheduleInfo",
     "SessionExpired",
     "SnapshotInfo",
     "Staleness",

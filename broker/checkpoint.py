@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from ..peers.log import Entry, HardState
+from ..peers.messages import Address
 from ..peers.raft.words import Members
 from .extents import Extent, Outcome
 from .groups import Group, Lease, Span
@@ -126,6 +127,7 @@ def _pack_meta(state: State) -> bytes:
             "schedules": state.schedules.pack(),
             "shares": sorted(state.shares.items()),
             "addresses": sorted(state.addresses.items()),
+            "disks": sorted(state.disks.items()),
         }
     )
     return packed
@@ -170,7 +172,8 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
     state.last_event = tuple(fields["last_event"])
     state.schedules.restore(fields["schedules"])
     state.shares = dict(fields["shares"])
-    state.addresses = {node: tuple(address) for node, address in fields["addresses"]}
+    state.addresses = {node: Address(*address) for node, address in fields["addresses"]}
+    state.disks = dict(fields["disks"])
     for raw in sessions:
         id, secret, client, last, answers, calls, cancelled = msgpack.unpackb(raw, use_list=False)
         session = Session(id, secret, client, last)

@@ -47,6 +47,7 @@ class Clients:
         self.about = about
         self.bounds = bounds
         self.connected: set[int] = set()  # nodes to which the channel stands
+        self.disks: cluster.Disks = {}  # on which disk each node was met
         self.heard_primary_ms = now_ms
         self.successor = 0  # to whom the office goes with the next turn: somebody asked for it
         self.crash = False  # somebody asked for this drill
@@ -57,8 +58,8 @@ class Clients:
             **job_requests.COUNTED,
             **planning.COUNTED,
             "schedule_add": lambda args, payload, bounds: self.planner.add(args, payload, bounds, self.desk.now_ms),
-            "cluster_add": lambda args, payload, bounds: cluster.add(raft, self.desk.state, args),
-            "cluster_remove": lambda args, payload, bounds: cluster.remove(raft, self.desk.state, args),
+            "cluster_add": lambda args, payload, bounds: cluster.add(raft, self.desk.state, self.disks, args),
+            "cluster_remove": lambda args, payload, bounds: cluster.remove(raft, self.desk.state, self.disks, args),
         }
 
     def furnish(self, tools: Tools) -> None:
@@ -236,7 +237,7 @@ class Clients:
 
     def _client_of(self, node: int) -> str | None:
         known = self.raft.addresses.get(node) or self.desk.state.addresses.get(node)
-        return known[0] if known is not None else None
+        return known.client if known is not None else None
 
     def elsewhere(self) -> PenstockError:
         """What is told to who needs the primary, by a node that is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..peers import messages as m
@@ -10,12 +11,14 @@ from ..peers.errors import InvalidArgument, NotFound
 from ..peers.raft.core import Raft
 from ..peers.raft.words import Members
 from . import requests as ask
+from .config_values import PUBLIC_KEY
 from .requests import Args, Proposal
 from .state import State
 
 PROMOTE_LAG = 200  # entries: a learner that is no further behind is made a voter
 NODE_MAX = 2**31
 ENDPOINT = re.compile(r"tcp://\S+:\d{1,5}|ipc://\S+")
+Disks = Mapping[int, int]  # on which each node was met
 
 
 def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> dict[str, Any]:
@@ -30,7 +33,7 @@ def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> 
             {
                 "node": node,
                 "voter": node in members.voters,
-                "endpoint": state.addresses.get(node, ("", "", ""))[0] or None,
+                "endpoint": state.addresses[node].client if node in state.addresses else None,
                 "match": match,
                 "lag": None if match is None else tail.last - match,
                 "lag_bytes": None if match is None else tail.bytes_after(match),
@@ -44,38 +47,43 @@ def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> 
     }  # fmt: skip
 
 
-def add(raft: Raft, state: State, args: Args) -> Proposal:
+def add(raft: Raft, state: State, disks: Disks, args: Args) -> Proposal:
     """A new node joins as a learner."""
     node = ask.integer(args, "node", 1, NODE_MAX)
-    address = (_endpoint(args, "client"), _endpoint(args, "listen"), _endpoint(args, "publish"))
+    key = _key(args, any(address.key for address in state.addresses.values()))
+    address = m.Address(_endpoint(args, "client"), _endpoint(args, "listen"), _endpoint(args, "publish"), key)
     if node in raft.members.everyone:
         raise InvalidArgument(f"node {node} belongs to the cluster already", "give a new node an id of its own")
+    if address.key and address.key in [other.key for other in state.addresses.values()]:
+        raise InvalidArgument(f"public_key of node {node} is that of another node", "every node has a key of its own")
     if node in state.addresses:
         raise InvalidArgument(f"node {node} belonged to the cluster once", "an id is never used again: take a new one")
     members = Members(raft.members.voters, (*raft.members.learners, node))
-    return _change(raft, members, {**state.addresses, node: address})
+    return _change(raft, state, disks, members, {node: address})
 
 
-def remove(raft: Raft, state: State, args: Args) -> Proposal:
+def remove(raft: Raft, state: State, disks: Disks, args: Args) -> Proposal:
     """A node leaves. Its id is never used again."""
     node = ask.integer(args, "node", 1, NODE_MAX)
     if node not in raft.members.everyone:
         raise NotFound(f"node {node} does not belong to the cluster", "look at `cluster status` for its id")
     voters = tuple(voter for voter in raft.members.voters if voter != node)
     learners = tuple(learner for learner in raft.members.learners if learner != node)
-    return _change(raft, Members(voters, learners), state.addresses)
+    return _change(raft, state, disks, Members(voters, learners), {})
 
 
-def promotion(raft: Raft, state: State) -> m.SetMembers | None:
+def promotion(raft: Raft, state: State, disks: Disks) -> m.SetMembers | None:
     """A learner that has caught up becomes a voter."""
     for learner in raft.members.learners:
         peer = raft.peers.get(learner)
+        if learner not in disks and learner not in state.disks:
+            continue  # nobody could tell it from one whose disk was lost
         if peer is None or peer.match + PROMOTE_LAG < raft.tail.last or peer.match == 0:
             continue
         voters = tuple(sorted((*raft.members.voters, learner)))
         members = Members(voters, tuple(it for it in raft.members.learners if it != learner))
         if not raft.why_no_change(members):
-            return _set(members, state.addresses)
+            return _set(state, disks, members, {})
     return None
 
 
@@ -98,13 +106,33 @@ def _endpoint(args: Args, name: str) -> str:
     return value
 
 
-def _change(raft: Raft, members: Members, addresses: dict[int, tuple[str, str, str]]) -> Proposal:
+def _key(args: Args, encrypted: bool) -> str:
+    """The public key of a new node; encrypted: the others have keys."""
+    if encrypted != ("public_key" in args):
+        raise InvalidArgument(
+            "the nodes of this cluster have keys, and public_key is missing"
+            if encrypted
+            else "public_key is given, but the nodes of this cluster speak in the clear",
+            "give the key that `penstock init` shows" if encrypted else "leave it out",
+        )
+    if not encrypted:
+        return ""
+    key = ask.text(args, "public_key")
+    if not PUBLIC_KEY.fullmatch(key):
+        raise InvalidArgument(f"public_key is {key!r:.80}, which is no key", "give the one that `penstock init` shows")
+    return key
+
+
+def _change(raft: Raft, state: State, disks: Disks, members: Members, new: dict[int, m.Address]) -> Proposal:
     why = raft.why_no_change(members)
     if why:
         raise InvalidArgument(f"the members cannot be changed now: {why}", "try again in a moment")
-    return Proposal(_set(members, addresses), b"")
+    return Proposal(_set(state, disks, members, new), b"")
 
 
-def _set(members: Members, addresses: dict[int, tuple[str, str, str]]) -> m.SetMembers:
-    rows = tuple((node, *address) for node, address in sorted(addresses.items()))
-    return m.SetMembers(members.voters, members.learners, rows)
+def _set(state: State, disks: Disks, members: Members, new: dict[int, m.Address]) -> m.SetMembers:
+    # With the disks: who counts a node as a voter has this entry, and so knows on which disk it is one.
+    met = {**disks, **state.disks}
+    addresses = tuple((node, *address) for node, address in sorted({**state.addresses, **new}.items()))
+    known = tuple((node, met[node]) for node in members.everyone if node in met)
+    return m.SetMembers(members.voters, members.learners, addresses, known)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..peers.errors import InvalidArgument
+from ..peers.messages import Address
 from . import config_values as values
 
 Section = TypeVar("Section")
@@ -37,6 +38,11 @@ class Peer:
     client: str = _key("", values.endpoint)
     listen: str = _key("", values.endpoint)
     publish: str = _key("", values.endpoint)
+    public_key: str = _key("", values.public_key)
+
+    @property
+    def address(self) -> Address:
+        return Address(self.client, self.listen, self.publish, self.public_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,8 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    curve: bool = _key(False, values.flag)
+    curve: bool = _key(False, values.flag)  # between nodes
+    key_file: str = _key("curve.key_secret", values.text)
     auth: bool = _key(False, values.flag)
 
 
@@ -201,6 +208,8 @@ def _cluster(table: Mapping[str, Any]) -> Cluster:
             raise InvalidArgument(f"{name} has no {', '.join(missing)}", "give id, client, listen and publish")
         if any(other.id == peer.id for other in peers):
             raise InvalidArgument(f"{name}: id {peer.id} is given twice", "every node has an id of its own")
+        if peer.public_key and any(other.public_key == peer.public_key for other in peers):
+            raise InvalidArgument(f"{name}: its public_key is given twice", "every node has a key of its own")
         _check_places(peer, peers, name)
         peers.append(peer)
     return replace(cluster, peers=tuple(peers))
@@ -255,18 +264,17 @@ def _compute(table: Mapping[str, Any]) -> Compute:
 
 def _check(config: Config) -> None:
     """Refuse what is right key by key but impossible together."""
-    for key in ("curve", "auth"):
-        if getattr(config.security, key):
-            raise InvalidArgument(
-                f"security.{key} is true, but this version has neither curve nor auth yet", "listen on loopback or ipc"
-            )
+    if config.security.auth:
+        raise InvalidArgument("security.auth is true, but this version has no users yet", "listen on loopback or ipc")
     for endpoint in config.node.listen:
         if values.reachable(endpoint):
             raise InvalidArgument(
-                f"node.listen is {endpoint!r}: other machines can reach it, and security.curve and .auth are false",
+                f"node.listen is {endpoint!r}: other machines can reach it, and in this version clients "
+                "have neither users nor encryption (security.curve is for the channels between nodes)",
                 'listen on loopback or ipc, such as "tcp://127.0.0.1:7470"',
             )
     _check_cluster(config)
+    _check_keys(config)
     if config.storage.max_message_bytes > config.storage.map_size_bytes:
         raise InvalidArgument(
             f"storage.max_message ({config.storage.max_message_bytes} bytes) is larger than storage.map_size "
@@ -301,10 +309,35 @@ def _check_cluster(config: Config) -> None:
         raise InvalidArgument(
             f'storage.durability is "{config.storage.durability}" in a cluster', 'a vote needs "fsync": give that'
         )
-    for peer in cluster.peers:
-        for endpoint in (peer.client, peer.listen, peer.publish):
-            if values.reachable(endpoint):
+
+
+def _check_keys(config: Config) -> None:
+    """With curve every node has a key; without, other machines must not reach what nodes say to each other."""
+    peers, curve = config.cluster.peers, config.security.curve
+    if curve and not peers:
+        raise InvalidArgument(
+            "security.curve is true, and there is no [[cluster.peer]]",
+            "it encrypts the channels between nodes, and those of clients not yet: without other nodes leave it false",
+        )
+    for peer in peers:
+        if curve and not peer.public_key:
+            raise InvalidArgument(
+                f"cluster.peer {peer.id} has no public_key, and security.curve is true",
+                "give the one that `penstock init` shows on that node",
+            )
+        if peer.public_key and not curve:
+            raise InvalidArgument(
+                f"cluster.peer {peer.id} has a public_key, and security.curve is false",
+                "set security.curve = true, or take the keys out: nothing is encrypted",
+            )
+        if values.reachable(peer.client):
+            raise InvalidArgument(
+                f"cluster.peer {peer.id} has its clients at {peer.client}: other machines can reach it in the clear",
+                "use loopback or ipc: in this version security.curve is for the channels between nodes",
+            )
+        for endpoint in (peer.listen, peer.publish):
+            if values.reachable(endpoint) and not curve:
                 raise InvalidArgument(
                     f"cluster.peer {peer.id} is at {endpoint}: other machines can reach it, without encryption",
-                    "use loopback or ipc: this version has no curve yet",
+                    "set security.curve = true and give every node a key, or use loopback or ipc",
                 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from typing import Any
 
 from ..peers.errors import InvalidArgument
 from ..peers.units import duration_ms, size_bytes
 
+PUBLIC_KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}")  # in Z85
 IPC_PATH_MAX = 107  # bytes; the kernel cuts longer socket paths, and then nobody finds the socket
 Reader = Callable[[Any, str], Any]
 
@@ -81,6 +83,12 @@ def endpoints(value: Any, key: str) -> tuple[str, ...]:
     for endpoint in endpoints:
         _check_endpoint(endpoint, key)
     return endpoints
+
+
+def public_key(value: Any, key: str) -> str:
+    if not isinstance(value, str) or not PUBLIC_KEY.fullmatch(value):
+        raise refuse(key, value, "give the 40 characters that `penstock init` shows on that node")
+    return value
 
 
 def endpoint(value: Any, key: str) -> str:

@@ -16,17 +16,20 @@ from typing import Any
 
 import zmq
 
+from ..peers.curve import KeyPair, read_keys
 from ..peers.encoded import Encoded
 from ..peers.errors import InvalidArgument
 from ..peers.links import PeerAddress, PeerLinks
-from ..peers.log import CorruptEntry, Entry
+from ..peers.log import CorruptEntry, Entry, HardState
 from ..peers.messages import SetMembers
+from ..peers.presence import Disks
 from ..peers.raft.core import Raft, Timing
 from ..peers.raft.tail import Tail
 from ..peers.raft.words import Members
 from . import checkpoint, damage
 from .config import Config, load, reloadable
 from .desk import Limits
+from .folder import join_anew
 from .links import Links
 from .model import Model
 from .node import Node, Turn
@@ -103,30 +106,57 @@ class Daemon:
         self.store = Store(Path(config.node.data), storage.map_size_bytes, storage.durability, turn_bytes_max(config))
         closing.callback(self.store.close)
         self._started_s = started
-        self.node = self._recover()
+        self.node, found = self._recover()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         closing.callback(context.term)
         frame_max = config.storage.max_message_bytes + FRAME_SLACK_BYTES
         self.links = Links(context, config.node.listen, frame_max, self.node.counters)
         closing.callback(self.links.close)
         self.links.watch(closing.enter_context(self._signals()))
-        self.peering = self._join(context, frame_max, closing) if config.cluster.peers else None
+        self.peering = self._join(context, frame_max, found, closing) if config.cluster.peers else None
         self._flush_ms = self.clock.now_ms()
 
-    def _join(self, context: zmq.Context[zmq.Socket[bytes]], frame_max: int, closing: contextlib.ExitStack) -> Peering:
+    def _join(
+        self, context: zmq.Context[zmq.Socket[bytes]], frame_max: int, found: Recovered, closing: contextlib.ExitStack
+    ) -> Peering:
         """The sockets to the other nodes."""
-        cluster = self.config.cluster
+        cluster, me = self.config.cluster, self.config.node.id
+        keys = self._keys()
         incarnation = _next_incarnation(self.store.folder)
-        addresses = {peer.id: PeerAddress(peer.listen, peer.publish) for peer in cluster.peers}
+        addresses = {peer.id: PeerAddress(peer.listen, peer.publish, peer.public_key) for peer in cluster.peers}
+        disks = Disks(me, found.disk, found.disks)
         self.store.encoded = encoded = Encoded()
         links = PeerLinks(
-            context, cluster.name, self.config.node.id, incarnation, cluster.listen, cluster.publish, addresses,
-            cluster.election_ms, frame_max, encoded,
+            context, cluster.name, me, incarnation, cluster.listen, cluster.publish, addresses, disks,
+            cluster.election_ms, frame_max, encoded, keys,
         )  # fmt: skip
         closing.callback(links.close)
-        return Peering(self.node, self.store, links, self.links, cluster.heartbeat_ms)
+        # One of the first nodes, whose disk is empty: either the cluster is new, or the disk was lost. The others know.
+        is_empty = found.hard == HardState(0, 0) and not self.node.raft.tail.last
+        is_new = is_empty and not cluster.join and not disks.is_admitted
+        founders = [node for node in addresses if node != me] if is_new else []
+        if founders:
+            logger.info("a new cluster begins when node %d has met %s", me, ", ".join(map(str, founders)))
+        return Peering(self.node, self.store, links, self.links, cluster.heartbeat_ms, founders)
 
-    def _recover(self) -> Node:
+    def _keys(self) -> KeyPair | None:
+        """Our own, if nodes have keys. Raises InvalidArgument, StartError."""
+        config, me = self.config, self.config.node.id
+        if not config.security.curve:
+            return None
+        # Beside the file that names it, wherever we are started.
+        folder = Path(self.source).parent if self.source is not None else Path()
+        keys = read_keys(folder / config.security.key_file)
+        address = self.node.desk.state.addresses.get(me)
+        if address is not None and keys.public != address.key:
+            raise StartError(
+                f"the public key of {config.security.key_file} is {keys.public}, and the cluster knows node {me} by "
+                f"{address.key}",
+                "give the secret key that belongs to it as security.key_file; a node with a new key needs a new id",
+            )
+        return keys
+
+    def _recover(self) -> tuple[Node, Recovered]:
         """The checkpoint, and the log behind it, which the node takes in when it knows how far it is committed."""
         config, store = self.config, self.store
         try:
@@ -149,7 +179,7 @@ class Daemon:
         except (CorruptEntry, CorruptRow) as fault:
             hint = "restore the data folder from a copy; nothing was changed"
             if config.cluster.peers:  # a copy would have forgotten what this node voted and acknowledged since
-                hint = "let it join anew: another node.id, an empty data folder, join = true; nothing was changed"
+                hint = join_anew(config.node.id)
             raise StartError(f"{store.folder}: {fault}", hint) from fault
         now_ms = self.clock.now_ms()
         timing = Timing(config.cluster.election_ms, config.cluster.heartbeat_ms)
@@ -160,8 +190,8 @@ class Daemon:
             "version": version("penstock"), "pid": os.getpid(), "data": str(store.folder.absolute()),
             "durability": config.storage.durability, "started_ms": now_ms, "recovery_ms": 0,
         }  # fmt: skip
-        addresses = {peer.id: (peer.client, peer.listen, peer.publish) for peer in config.cluster.peers}
-        return Node(model, raft, store, SystemRandom(), limits_of(config), about, now_ms, addresses)
+        addresses = {peer.id: peer.address for peer in config.cluster.peers}
+        return Node(model, raft, store, SystemRandom(), limits_of(config), about, now_ms, addresses), found
 
     def _first_members(self) -> Members:
         """Of a log without any change of members: those of the configuration. One who joins later does not vote yet."""

@@ -14,6 +14,15 @@ class StartError(PenstockError):
     """The daemon cannot start on this data folder."""
 
 
+def join_anew(node: int) -> str:
+    """What to do about a node whose data was lost, replaced, damaged or put back from a copy."""
+    return (
+        "a node without the data it had never comes back under its id: "
+        f"penstock cluster remove {node} --yes; then clear its data folder, give it a node.id that was never used and "
+        "join = true, and have it join with: penstock cluster add"
+    )
+
+
 def sync_folder(folder: Path) -> None:
     """What was renamed in it stays so."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -20,7 +20,7 @@ from .checkpoint import Writes, unpack_consensus
 from .config import Config
 from .store import CorruptRow, Recovered, StartError, Store
 
-Addresses = tuple[tuple[int, str, str, str], ...]
+Addresses = tuple[tuple[Any, ...], ...]  # (node, *Address)
 
 
 class Forced(NamedTuple):
@@ -50,7 +50,8 @@ def force_new(config: Config) -> Forced:
 
 
 def _rewrite(store: Store, config: Config) -> Forced:
-    known = _Known(config, store.recover())
+    found = store.recover()
+    known = _Known(config, found)
     for entry in store.replay():
         known.note(entry)
     me = config.node.id
@@ -63,7 +64,7 @@ def _rewrite(store: Store, config: Config) -> Forced:
     term = known.term + 1
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     told = f"force-new at {at}; until then these voted: {known.members.voters}"
-    change = SetMembers((me,), (), known.addresses)
+    change = SetMembers((me,), (), known.addresses, ((me, found.disk),))
     entry = Entry(known.index + 1, term, known.stamp_ms, 0, 0, change, told.encode())
     store.commit(Writes(None, [entry], HardState(term, me), None))
     store.flush()
@@ -78,7 +79,7 @@ class _Known:
         self.index = self.stamp_ms = 0
         self.term = found.hard.term
         self.members = Members(tuple(sorted(peer.id for peer in peers)) or (config.node.id,))
-        self.addresses: Addresses = tuple((peer.id, peer.client, peer.listen, peer.publish) for peer in peers)
+        self.addresses: Addresses = tuple((peer.id, *peer.address) for peer in peers)
         if found.consensus is not None and found.meta is not None:
             consensus, meta = unpack_consensus(found.consensus), msgpack.unpackb(found.meta, use_list=False)
             self.index, self.stamp_ms = consensus.floor, meta["stamp_ms"]

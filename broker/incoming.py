@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..peers.log import CorruptEntry
 from ..peers.raft.words import Members
 from .checkpoint import unpack_consensus
 from .export import RECORD
-from .rows import FORMAT, OWN, TABLES, CorruptRow, check, unseal
+from .rows import OWN, TABLES, CorruptRow, check, unseal
 from .snapshots import BadSnapshot, NoRoom
 
 FOLDER = "incoming"
@@ -86,12 +87,11 @@ class Incoming:
             raise BadSnapshot(f"it is of entry {applied}, and was said to be of entry {index}")
         return unpack_consensus(consensus).history[-1][1]
 
-    def seal(self, hard: bytes | None) -> None:
-        """It is whole: with the node's own term and vote, it can take the place of what the node has."""
+    def seal(self, own: Mapping[bytes, bytes]) -> None:
+        """It is whole: with the rows that are the node's own, it can take the place of what the node has."""
         with self._env.begin(write=True) as txn:
-            txn.put(b"format", str(FORMAT).encode(), db=self._state)
-            if hard is not None:
-                txn.put(b"hard", hard, db=self._state)
+            for key, row in own.items():
+                txn.put(key, row, db=self._state)
         self._env.close()
 
     def discard(self) -> None:

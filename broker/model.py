@@ -74,9 +74,8 @@ class Model:
                 state.emit("node.primary", node=command.node, term=entry.term)
                 return OK
             case m.SetMembers():
-                state.addresses |= {
-                    node: (client, listen, publish) for node, client, listen, publish in command.addresses
-                }
+                state.addresses |= {node: m.Address(*address) for node, *address in command.addresses}
+                state.disks = dict(command.disks)
                 state.emit("member.changed", voters=command.voters, learners=command.learners)
                 return OK
             case m.Refuse():

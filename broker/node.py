@@ -60,7 +60,7 @@ class Node:
         limits: Limits,
         about: dict[str, Any],
         now_ms: int,
-        addresses: Mapping[int, tuple[str, str, str]] | None = None,
+        addresses: Mapping[int, m.Address] | None = None,
         calendar: Calendar | None = None,
     ) -> None:
         self.about = about
@@ -172,7 +172,7 @@ class Node:
         for route, frames in heard:
             self.clients.hear(route, frames)
         if self.raft.is_settled and not self._settling:  # before, nobody knows what is committed: no lease may end
-            if self.raft.members.learners and (promotion := cluster.promotion(self.raft, desk.state)) is not None:
+            if self.raft.members.learners and (promotion := self._promotion()) is not None:
                 desk.propose(0, 0, promotion)
             due = self.upkeep.due(desk.now_ms, desk.limits.session_timeout_ms)
             for command in chain(due, self.planner.due(desk.now_ms)):
@@ -185,6 +185,9 @@ class Node:
         self.waiting.tell()
         if desk.messages and not self.raft.is_alone:
             self.raft.ask_round()  # what is read must be the word of the primary of now
+
+    def _promotion(self) -> m.SetMembers | None:
+        return cluster.promotion(self.raft, self.desk.state, self.clients.disks)
 
     def _take_office(self, now_ms: int) -> None:
         """Newly elected: the model takes in the whole log. All of it will be committed with our first entry."""

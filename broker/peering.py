@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..peers.frames import PeerWord
 from ..peers.links import PeerAddress, PeerLinks
+from ..peers.messages import Address
 from ..peers.raft.words import Word
 from ..peers.repair_words import AskEntry, GivenEntry
 from ..peers.snapshot_words import Chunk, ChunkAck
 from .damage import Damage
+from .folder import StartError, join_anew
 from .links import Links
 from .model import Model
 from .node import Node, Turn
@@ -17,15 +20,26 @@ from .repair import Repair
 from .snapshot_desk import SnapshotDesk
 from .store import Store
 
-Addresses = Mapping[int, tuple[str, str, str]]
+logger = logging.getLogger("penstock.peering")
 
 
 class Peering:
-    """The other nodes, as the loop meets them. For `heartbeat_ms` after a pause of our own nobody counts as silent."""
+    """The other nodes, as the loop meets them. For `heartbeat_ms` after a pause of our own nobody counts as silent.
 
-    def __init__(self, node: Node, store: Store, links: PeerLinks, clients: Links, heartbeat_ms: int) -> None:
+    `founders`: nodes that have to know us, and which disk we are on, before we take part in anything.
+    """
+
+    def __init__(
+        self, node: Node, store: Store, links: PeerLinks, clients: Links, heartbeat_ms: int, founders: Iterable[int]
+    ) -> None:
         self.node = node
         self.links = links
+        self.disks = links.disks
+        self._store = store
+        self._awaited = {*founders}
+        self._greet_ms = 0
+        self._seen: object = None  # of the members
+        node.clients.disks = self.disks.known
         self.snapshots = SnapshotDesk(node.raft, store)
         self.repair = Repair(node.raft, Damage(store.folder, store))
         self._heartbeat_ms = heartbeat_ms
@@ -52,7 +66,37 @@ class Peering:
             else:
                 words.append(word)
         self.node.clients.connected = self.links.connected()
-        return words, self.links.lost(), self.links.drained and now_ms >= self._grace_ms
+        self._look_at_disks(now_ms)
+        lost = self.links.lost()
+        if self._awaited:
+            self.node.raft.hold(now_ms)
+            self._pieces.clear()
+            self._copies.clear()
+            return [], [], False
+        return words, lost, self.links.drained and now_ms >= self._grace_ms
+
+    def _look_at_disks(self, now_ms: int) -> None:
+        """Who is on which disk has to be durable before a word is taken in that relies on it. Raises StartError."""
+        disks = self.disks
+        if (refusal := disks.refusal) is not None:
+            me = disks.node
+            raise StartError(
+                f"node {refusal.by} knows node {me} on another disk ({refusal.known:016x}) than this one "
+                f"({disks.disk:016x}): its data was lost, replaced, or is that of another node",
+                f"{join_anew(me)}. In a new cluster that has never worked: clear the data folders of all its nodes",
+            )
+        if self._awaited:
+            self._awaited -= disks.witnesses
+            if not self._awaited:
+                disks.admit()
+                logger.info("all nodes of the new cluster have met")
+        if disks.is_fresh:
+            self._store.keep_disks(disks.known)
+            disks.is_fresh = False
+        again = self._awaited and now_ms >= self._greet_ms
+        if again:
+            self._greet_ms = now_ms + self._heartbeat_ms
+        self.links.greet(self._awaited if again else ())
 
     def publish(self, turn: Turn) -> None:
         """To everyone, before our own fsync: they write it while we do, and we count ourselves only after it."""
@@ -63,6 +107,7 @@ class Peering:
         self.links.send(turn.words)
         # Who votes by our log has to be found, although nobody can tell us yet that its joining was committed.
         self._follow(self.node.desk.state.addresses | self.node.raft.addresses, self.node.raft.members.everyone)
+        self._learn_disks()
         pieces, self._pieces = self._pieces, []
         self.snapshots.hear(pieces, now_ms)
         self.snapshots.take(turn.snapshots, now_ms)
@@ -77,12 +122,25 @@ class Peering:
     def wait_ms(self, now_ms: int) -> int:
         """How long there is nothing to do, if nothing is heard."""
         wait_ms = min(self.snapshots.wait_ms(now_ms), self.repair.wait_ms(now_ms))
+        if self._awaited:
+            return self._heartbeat_ms
         return min(wait_ms, self._grace_ms - now_ms) if now_ms < self._grace_ms else wait_ms
 
-    def _follow(self, addresses: Addresses, members: Sequence[int]) -> None:
+    def _learn_disks(self) -> None:
+        """A change of members tells on which disk each of them is, as soon as it is in the log."""
+        raft, told = self.node.raft, self.node.desk.state.disks
+        changed = raft.history[-1][0]
+        seen = changed, changed <= raft.tail.commit, told
+        if seen != self._seen:
+            self._seen = seen
+            self.disks.declare(told | raft.disks)
+            if seen[1]:
+                self.disks.retain(raft.members.everyone)
+
+    def _follow(self, addresses: Mapping[int, Address], members: Sequence[int]) -> None:
         """Have a channel to each member, at its address of now."""
-        for node, (_, listen, publish) in addresses.items():
-            address = PeerAddress(listen, publish)
+        for node, (_, listen, publish, key) in addresses.items():
+            address = PeerAddress(listen, publish, key)
             if node in members and self._known.get(node) != address:
                 self._known[node] = address
                 self.links.add_peer(node, address)

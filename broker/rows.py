@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import zlib
 from pathlib import Path
 from typing import Any
+
+import msgpack
 
 from ..peers.log import verify
 from .folder import StartError
@@ -12,15 +15,16 @@ from .folder import StartError
 FORMAT = 1  # of the rows on disk; another number is refused
 TABLES = (b"log", b"extents", b"outcomes", b"steps", b"state", b"pins", b"notes")
 Raw = Any  # bytes, or a view of them
-OWN = (b"format", b"hard")  # rows of `state` that are a node's own: what it voted, and how it writes
+# Rows of `state` that are a node's own: how it writes, what it voted, on which disk it is, and on which others are.
+OWN = (b"format", b"hard", b"disk", b"disks")
 
 
 class CorruptRow(Exception):
     """A row on disk is not what was written: the node stops and says which one."""
 
 
-def check_format(txn: Any, state: Any, folder: Path) -> None:
-    """In a fresh environment: say how we write. Raises StartError if another version wrote it."""
+def begin(txn: Any, state: Any, folder: Path) -> None:
+    """In a fresh environment: say how we write, and which disk this is. Raises StartError."""
     found = txn.get(b"format", db=state)
     if found is None:
         txn.put(b"format", str(FORMAT).encode(), db=state)
@@ -29,6 +33,8 @@ def check_format(txn: Any, state: Any, folder: Path) -> None:
             f"{folder} is in disk format {found.decode(errors='replace')}, not in {FORMAT}",
             "start the version that wrote it, or give another data folder",
         )
+    if txn.get(b"disk", db=state) is None:
+        put(txn, state, b"disk", msgpack.packb(1 + secrets.randbelow(2**63 - 1)))
 
 
 def key(queue_id: int, number: int) -> bytes:

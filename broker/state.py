@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..peers.errors import NotFound
+from ..peers.messages import Address
 from .events import TEXT_MAX, TYPES, Event
 from .extents import Outcome, Reader
 from .groups import Group, Lease
@@ -48,7 +49,8 @@ class State:
         self.unswept: dict[int, Queue] = {}  # those with more to drop than one command may
         self.leases: dict[int, Lease] = {}
         self.sessions: dict[int, Session] = {}
-        self.addresses: dict[int, tuple[str, str, str]] = {}  # of nodes: (client, listen, publish)
+        self.addresses: dict[int, Address] = {}  # of all nodes that ever belonged
+        self.disks: dict[int, int] = {}  # of the members, as of the last change of them
         self.shares: dict[int, int] = {}  # log entries that more than one extent points at: how many more
         self.schedules = Schedules()
         self.last_event = (0, -1)  # the place of the latest one: (log entry, number in it)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from .folder import StartError as StartError
 from .folder import lock_folder, sync_folder
 from .incoming import Incoming, clear
 from .notes import Note, note_of
-from .rows import TABLES, check_format, put, unseal
+from .rows import OWN, TABLES, begin, put, unseal
 from .rows import CorruptRow as CorruptRow
 from .rows import key as _row_key
 
@@ -40,6 +40,8 @@ class Recovered(NamedTuple):
     meta: bytes | None
     queues: list[bytes]
     sessions: list[bytes]
+    disk: int  # a random number, made with the data folder
+    disks: dict[int, int]  # those of other nodes
 
 
 class Store:
@@ -72,7 +74,8 @@ class Store:
         except lmdb.Error as fault:
             raise StartError(
                 f"the data in {self.folder} cannot be opened: {fault}",
-                "restore the data folder from a copy, or give another with --data",
+                "restore the data folder from a copy, or give another with --data; "
+                "the node of a cluster has to join anew, under a new id",
             ) from fault
         self._env.reader_check()
         self._dbs = tuple([self._env.open_db(table) for table in TABLES])
@@ -85,7 +88,7 @@ class Store:
         self._unsafe_bytes = 0  # what `_write` holds
         try:
             with self._env.begin(write=True) as txn:
-                check_format(txn, self._state, self.folder)
+                begin(txn, self._state, self.folder)
         except BaseException:
             self._env.close()
             raise
@@ -103,6 +106,8 @@ class Store:
         meta: bytes | None = None
         queues: list[bytes] = []
         sessions: list[bytes] = []
+        disk = 0
+        disks: dict[int, int] = {}
         with self._env.begin() as txn:
             for key, raw in txn.cursor(self._state):
                 if key == b"format":
@@ -110,6 +115,10 @@ class Store:
                 value = unseal(key, raw, "state")
                 if key == b"hard":
                     hard = HardState(*msgpack.unpackb(value))
+                elif key == b"disk":
+                    disk = msgpack.unpackb(value)
+                elif key == b"disks":
+                    disks = dict(msgpack.unpackb(value))
                 elif key == b"meta":
                     meta = value
                 elif key == b"consensus":
@@ -120,7 +129,14 @@ class Store:
                     sessions.append(value)
         self._applied = msgpack.unpackb(meta)["applied"] if meta is not None else 0
         self._floor = unpack_consensus(consensus).floor if consensus is not None else 0
-        return Recovered(hard, consensus, meta, queues, sessions)
+        return Recovered(hard, consensus, meta, queues, sessions, disk, disks)
+
+    def keep_disks(self, disks: Mapping[int, int]) -> None:
+        """Remember on which disk each node lives, before anything that relies on it."""
+        self.flush()
+        self._end_read()
+        with self._env.begin(write=True) as txn:
+            put(txn, self._state, b"disks", msgpack.packb(sorted(disks.items())))
 
     def replay(self, after: int | None = None) -> Iterator[Entry]:
         """The entries above the floor, or `after`. Raises CorruptEntry for one that is damaged or missing."""
@@ -349,7 +365,7 @@ class Store:
         return Incoming(self.folder, size_bytes)
 
     def adopt(self, incoming: Incoming) -> Recovered:
-        """Between turns: what came in takes the place of everything but the node's own term and vote.
+        """Between turns: what came in takes the place of everything but the rows that are the node's own.
 
         A crash leaves the one or the other, whole. After an error the node must stop.
         """
@@ -357,8 +373,8 @@ class Store:
         self._end_read()
         self._end_export()
         with self._env.begin() as txn:
-            hard = txn.get(b"hard", db=self._state)
-        incoming.seal(hard)
+            own = {key: row for key in OWN if (row := txn.get(key, db=self._state)) is not None}
+        incoming.seal(own)
         sync_folder(incoming.folder)
         self._env.close()
         # The one step that counts. The other files of the environment are locks, which begin anew with each process.

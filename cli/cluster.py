@@ -55,14 +55,15 @@ def status(options: Options) -> int:
 @click.option("--client", required=True, metavar="ENDPOINT", help="Where it listens for clients.")
 @click.option("--listen", required=True, metavar="ENDPOINT", help="Where it listens for other nodes.")
 @click.option("--publish", required=True, metavar="ENDPOINT", help="Where it publishes to other nodes.")
+@click.option("--public-key", metavar="KEY", help="Where nodes have keys: its own, as `penstock init` shows it.")
 @click.pass_obj
-def add(options: Options, node: int, client: str, listen: str, publish: str) -> None:
+def add(options: Options, node: int, client: str, listen: str, publish: str, public_key: str | None) -> None:
     """Have NODE join; its daemon runs with `join = true` in [cluster].
 
     It is sent what it lacks, and gets a vote by itself once it has caught up: see `penstock cluster status`.
     """
     with options.connect() as connection:
-        connection.cluster_add(node, client=client, listen=listen, publish=publish)
+        connection.cluster_add(node, client=client, listen=listen, publish=publish, public_key=public_key)
     output.one({"node": node, "added": True}, options.json)
 
 

@@ -12,7 +12,22 @@ from typing import Final, NoReturn
 import click
 
 from ..peers.errors import PenstockError
-from . import bench, cluster, completion, daemon, demo, events, groups, jobs, messages, pools, queues, topics
+from . import (
+    bench,
+    cluster,
+    completion,
+    daemon,
+    demo,
+    events,
+    groups,
+    init,
+    jobs,
+    messages,
+    pools,
+    queues,
+    schedules,
+    topics,
+)
 from .exits import INTERRUPTED, OK, USAGE, exit_code, tell
 from .options import Root
 
@@ -33,6 +48,7 @@ def cli() -> None:
 
 
 for verb in (
+    init.init,
     daemon.serve,
     daemon.up,
     daemon.status,
@@ -44,6 +60,7 @@ for verb in (
     messages.pull,
     jobs.job,
     events.events,
+    schedules.schedule,
     pools.pool,
     cluster.cluster,
     cluster.node,

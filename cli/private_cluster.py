@@ -7,13 +7,14 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from ..peers.errors import PenstockError, Timeout
+from .init import KEY_FILE
 from .private import CONNECT_S, POLL_S, START_S, PrivateDaemon
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PORTS_FIRST: Final = 10_000
 LOOK_S: Final = 0.5  # for a node that may be down
+NO_KEYS: Final[Mapping[int, str]] = {}
 Address = tuple[str, str, str]  # for clients; for nodes: the ROUTER, the PUB
 
 
@@ -28,13 +30,18 @@ class PrivateCluster:
     """A context manager: `size` running daemons that have a primary. Nodes are numbered from 1.
 
     `settings` is the text of every daemon.toml without [node], [cluster] and peers. A `folder` that is given stays.
+    `curve`: what nodes say to each other is encrypted, with keys made for it.
     """
 
-    def __init__(self, size: int = 3, settings: str = "", folder: Path | None = None) -> None:
+    def __init__(self, size: int = 3, settings: str = "", folder: Path | None = None, curve: bool = False) -> None:
         self._own = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-")) if folder is None else folder
         self._settings = settings
+        self._curve = curve
+        self.keys: dict[int, str] = {}  # public ones, by node
         self._founders = dict(zip(range(1, size + 1), free_addresses(size), strict=True))
+        for node in self._founders:
+            self._make_folder(node)
         self.nodes = {node: self._daemon(node, self._founders) for node in self._founders}
 
     def __enter__(self) -> Self:
@@ -65,6 +72,7 @@ class PrivateCluster:
     def add(self, node: int) -> Address:
         """Start one more node, that waits to be made a member: its addresses."""
         address = free_addresses(1)[0]
+        self._make_folder(node)
         self.nodes[node] = self._daemon(node, {**self._founders, node: address}, join=True)
         self.nodes[node].start()
         return address
@@ -114,19 +122,30 @@ class PrivateCluster:
                 stack.callback(daemon.close)
 
     def _daemon(self, node: int, peers: dict[int, Address], join: bool = False) -> PrivateDaemon:
-        folder = self.folder / f"node-{node}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return PrivateDaemon(configuration(node, peers, join) + self._settings, folder, listen=peers[node][0])
+        text = configuration(node, peers, join, self.keys) + self._settings
+        return PrivateDaemon(text, self._folder(node), listen=peers[node][0])
+
+    def _folder(self, node: int) -> Path:
+        return self.folder / f"node-{node}"
+
+    def _make_folder(self, node: int) -> None:
+        self._folder(node).mkdir(parents=True, exist_ok=True)
+        if self._curve:
+            from ..peers.curve import make_keys
+
+            self.keys[node] = make_keys(self._folder(node) / KEY_FILE).public
 
 
-def configuration(node: int, peers: dict[int, Address], join: bool = False) -> str:
-    """The daemon.toml of one node, without where its data is."""
+def configuration(node: int, peers: dict[int, Address], join: bool = False, keys: Mapping[int, str] = NO_KEYS) -> str:
+    """The daemon.toml of one node, without where its data is. `keys`: public ones, by node; none: in the clear."""
     _, listen, publish = peers[node]
     lines = ["[node]", f"id = {node}", "[cluster]", f'listen = "{listen}"', f'publish = "{publish}"']
     lines += ["join = true"] if join else []
     for peer, address in peers.items():
         lines += ["[[cluster.peer]]", f"id = {peer}"]
         lines += [f'{key} = "{value}"' for key, value in zip(("client", "listen", "publish"), address, strict=True)]
+        lines += [f'public_key = "{keys[peer]}"'] if keys else []
+    lines += ["[security]", "curve = true"] if keys else []
     return "\n".join([*lines, ""])
 
 

@@ -5,7 +5,7 @@ from .client import Client
 from .cluster import ClusterInfo, MemberInfo
 from .consumer import Consumer
 from .events import Event, Watch
-from .infos import GroupInfo, JobInfo, QueueInfo, Reason, Staleness, TopicInfo
+from .infos import GroupInfo, JobInfo, QueueInfo, Reason, ScheduleInfo, Staleness, TopicInfo
 from .job_details import JobDetails, JobStep
 from .jobs import Job, JobOutcome
 from .message import Message
@@ -32,6 +32,7 @@ __all__ = [
     "QueueInfo",
     "Reason",
     "Receipt",
+    "ScheduleInfo",
     "Staleness",
     "TopicInfo",
     "Watch",

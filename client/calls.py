@@ -15,7 +15,7 @@ from ..peers.errors import AlreadyExists, InvalidArgument, PenstockError
 from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection
 from .ids import Span
-from .infos import GroupInfo, Info, JobInfo, QueueInfo, Reason, TopicInfo, info_from_body
+from .infos import GroupInfo, Info, JobInfo, QueueInfo, Reason, ScheduleInfo, TopicInfo, info_from_body
 from .job_details import JobDetails
 from .requests import Request
 
@@ -205,6 +205,39 @@ def _slices(spans: Iterable[Span], size: int) -> Iterator[list[int]]:
     offsets = chain.from_iterable(range(first, first + count) for first, count in spans)
     while some := list(islice(offsets, size)):
         yield some
+
+
+# -- schedules ---------------------------------------------------------------------------------------------------------
+
+
+def add_schedule(args: Mapping[str, Any], payload: bytes) -> Steps[ScheduleInfo]:
+    answer = yield Request("schedule_add", args, payload, counted=True)
+    return ScheduleInfo.from_body(answer.body)
+
+
+def change_schedule(op: str, name: str) -> Steps[ScheduleInfo]:
+    """A command that is answered with the schedule as it is now: pause, resume."""
+    answer = yield _command(op, name=name)
+    return ScheduleInfo.from_body(answer.body)
+
+
+def run_schedule(name: str) -> Steps[dict[str, Any]]:
+    return (yield _command("schedule_run", name=name)).body
+
+
+def describe_schedule(name: str) -> Steps[ScheduleInfo]:
+    answer = yield Request("schedule", {"name": name})
+    return ScheduleInfo.from_body(answer.body, answer.data)
+
+
+def list_schedules() -> Steps[list[ScheduleInfo]]:
+    found: list[ScheduleInfo] = []
+    more = True
+    while more:
+        answer = yield Request("schedules", {"after": found[-1].name if found else ""})
+        found += map(ScheduleInfo.from_body, answer.body["items"])
+        more = bool(answer.body["more"])
+    return found
 
 
 # -- the node and the cluster ------------------------------------------------------------------------------------------

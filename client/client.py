@@ -26,6 +26,7 @@ from .options import AnyOptions, QueueOptions, TopicOptions, pack_options
 from .producer import Producer
 from .properties import ArrayOptions, JobOptions
 from .replay import Replay, Start, Stop, pack_start
+from .schedules import Schedules
 from .submit import Gatherer, submit_many
 
 T = TypeVar("T")
@@ -194,6 +195,11 @@ class Client(Closing):
         return Watch(self._connection, patterns, after)
 
     @property
+    def schedules(self) -> Schedules:
+        """The schedules: jobs that the daemon makes again and again."""
+        return Schedules(self._connection)
+
+    @property
     def staleness(self) -> Staleness | None:
         """How old the copy was out of which the latest local read was answered. None: there was none yet."""
         return self._connection.last_staleness
@@ -204,13 +210,15 @@ class Client(Closing):
         """The cluster as the present node sees it: the primary, or with `read_only` whichever was reached."""
         return self._run(calls.cluster())
 
-    def cluster_add(self, node: int, *, client: str, listen: str, publish: str) -> None:
+    def cluster_add(self, node: int, *, client: str, listen: str, publish: str, public_key: str | None = None) -> None:
         """Have a node join: first as a learner, then, as soon as it has caught up, with a vote.
 
-        `client`: its endpoint for clients; `listen`, `publish`: those for the other nodes. Raises AlreadyExists,
-        NoQuorum, InvalidArgument.
+        `client`: its endpoint for clients; `listen`, `publish`: those for the other nodes; `public_key`: where nodes
+        have keys, its own. Raises AlreadyExists, NoQuorum, InvalidArgument.
         """
-        self._run(calls.command("cluster_add", node=node, client=client, listen=listen, publish=publish))
+        args: dict[str, Any] = {"node": node, "client": client, "listen": listen, "publish": publish}
+        args |= {} if public_key is None else {"public_key": public_key}
+        self._run(calls.command("cluster_add", **args))
 
     def cluster_remove(self, node: int) -> None:
         """Have a node leave for good: its id is never used again. Raises NotFound, NoQuorum."""

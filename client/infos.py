@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from ..peers import wire
 
 
 class Staleness(NamedTuple):
@@ -223,3 +225,46 @@ class Reason(NamedTuple):
 
     code: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleInfo:
+    """A schedule. Times are ms since 1970; `next_ms` is None while it is paused, `last_...` before its first job.
+
+    `cron` and `tz`, or `every_ms`: when. `missed`, `overlap`: as it was added with. `reason`: why it paused itself.
+    `fired`, `skipped`: how many jobs it made, and how many due times it passed over. `body`, `headers`: those of its
+    jobs, where one schedule was asked for.
+    """
+
+    name: str
+    queue: str
+    cron: str | None
+    tz: str
+    every_ms: int | None
+    missed: str
+    overlap: bool
+    properties: dict[str, Any]
+    created_ms: int
+    paused: bool
+    reason: str
+    next_ms: int | None
+    fired: int
+    skipped: int
+    last_due_ms: int | None
+    last_ms: int | None
+    last_offset: int | None
+    body: bytes | None = None
+    headers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def last_job(self) -> str | None:
+        """The id of the latest job. None: there was none."""
+        return None if self.last_offset is None else f"{self.queue}/{self.last_offset}"
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any], payload: bytes | None = None) -> ScheduleInfo:
+        told = {name: body[name] for name in cls.__slots__ if name not in ("body", "headers")}
+        if payload is None:
+            return cls(**told)
+        (job,), headers = wire.unpack_payload(payload)
+        return cls(**told, body=job, headers=(headers and headers[0]) or {})

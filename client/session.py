@@ -280,13 +280,11 @@ class Session:
             self.finished.append(request)
 
     def _refused(self, request: Request, error: PenstockError, now_ms: int) -> None:
-        if request.done:  # given up; its place in the numbering is filled now
-            self._window.settle(request)
-        elif error.code == "SessionExpired" or error.hint == HELLO_FIRST:
+        if error.code == "SessionExpired" or error.hint == HELLO_FIRST:
             # The daemon forgets a session together with the connections that spoke for it.
             self._expire(request)
             self._drop(now_ms)
-        elif error.code in ELSEWHERE:
+        elif error.code in ELSEWHERE:  # it was not taken: also if it was given up, its place has yet to be filled
             self._elsewhere(request, error, now_ms)
         else:
             self._window.settle(request)

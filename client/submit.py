@@ -39,7 +39,7 @@ def submit_many(
     """Send them and wait until all are durable. Raises the first refusal, after all have their answers."""
     packed = [values.pack(args) for args in many_args]
     args = pack_batch({name: value for name, value in options.items() if name not in WORK}, len(packed))
-    header = with_own(_header(options, task), args)
+    header = with_own(work_header(options, task), args)
     give_back = _gives_back(options)
     sent: list[tuple[Receipt, int, int]] = []
     for first, batch in batches(packed, min(SUBMIT_MAX, connection.session.max_batch)):
@@ -79,7 +79,8 @@ def batches(packed: list[bytes], count_max: int) -> Iterator[tuple[int, list[byt
         yield first, packed[first:]
 
 
-def _header(options: Mapping[str, Any], task: str | None) -> Header:
+def work_header(options: Mapping[str, Any], task: str | None) -> Header:
+    """The header of jobs with these WorkOptions. Raises InvalidArgument."""
     header = one_header(options.get("headers"), options.get("key")) or {}
     if task is not None:
         header[TASK] = task

@@ -2,8 +2,9 @@
 
     "PP1", header, small entries, large entry, large entry, ...
 
-The header is msgpack [cluster, sender, incarnation, kind, [fields of the word], [sizes of the entries]]. Entries are
-as they lie on disk, with their checksum; those below SMALL bytes share a frame: one of its own costs more than they do.
+The header is msgpack [cluster, sender, incarnation, disk, kind, [fields of the word], [sizes of the entries]]. Entries
+are as they lie on disk, with their checksum; those below SMALL bytes share a frame: one of its own costs more than they
+do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple, get_type_hints
 import msgpack
 
 from .log import CorruptEntry, Entry, decode, encode, verify
+from .presence import Presence
 from .raft.words import Append, Appended, AskVote, Fetch, Stale, TimeoutNow, Vote, Word
 from .repair_words import AskEntry, GivenEntry
 from .snapshot_words import Chunk, ChunkAck
@@ -23,11 +25,12 @@ SMALL = 4096
 HIGH = 2**63 - 1  # of every number
 
 PeerWord = Word | Chunk | ChunkAck | AskEntry | GivenEntry
+Said = PeerWord | Presence  # everything that nodes say
 Encode = Callable[[Entry], bytes]
 
 KINDS: dict[int, type[Any]] = {
     1: Append, 2: Appended, 3: Fetch, 4: Stale, 5: AskVote, 6: Vote, 7: TimeoutNow, 8: Chunk, 9: ChunkAck,
-    10: AskEntry, 11: GivenEntry,
+    10: AskEntry, 11: GivenEntry, 12: Presence,
 }  # fmt: skip
 CODES: dict[type[Any], int] = {kind: code for code, kind in KINDS.items()}
 ENTRIES = tuple[Entry, ...]
@@ -55,6 +58,7 @@ class Header(NamedTuple):
     cluster: str
     sender: int
     incarnation: int
+    disk: int
     code: int
     fields: tuple[Any, ...]
     sizes: tuple[int, ...]
@@ -70,8 +74,8 @@ def _shape(kind: type[Any]) -> Shape:
 SHAPES = {code: _shape(kind) for code, kind in KINDS.items()}
 
 
-def frames_of(word: PeerWord, cluster: str, incarnation: int, encode: Encode = encode) -> list[bytes]:
-    """The frames of one word. `encode`: gives the bytes of an entry, perhaps from memory."""
+def frames_of(word: Said, cluster: str, incarnation: int, disk: int, encode: Encode = encode) -> list[bytes]:
+    """The frames of one word. `disk`: the sender's. `encode`: gives the bytes of an entry, perhaps from memory."""
     code = CODES[type(word)]
     shape = SHAPES[code]
     fields: list[Any] = list(word)
@@ -83,7 +87,7 @@ def frames_of(word: PeerWord, cluster: str, incarnation: int, encode: Encode = e
         tail = [b"".join([raw for raw in raws if len(raw) < SMALL]), *(raw for raw in raws if len(raw) >= SMALL)]
     elif shape.payload is not None:
         tail = [fields.pop(shape.payload)]
-    return [MAGIC, msgpack.packb((cluster, word.sender, incarnation, code, fields, sizes)), *tail]
+    return [MAGIC, msgpack.packb((cluster, word.sender, incarnation, disk, code, fields, sizes)), *tail]
 
 
 def read_header(frames: Sequence[bytes]) -> Header:
@@ -94,14 +98,14 @@ def read_header(frames: Sequence[bytes]) -> Header:
         header = Header(*msgpack.unpackb(frames[1], use_list=False))
     except Exception as fault:  # msgpack raises a dozen kinds; all of them are the sender's fault
         raise BadFrames(f"the header is no header: {type(fault).__name__}") from fault
-    if tuple(map(type, header)) != (str, int, int, int, tuple, tuple) or header.code not in KINDS:
+    if tuple(map(type, header)) != (str, int, int, int, int, tuple, tuple) or header.code not in KINDS:
         raise BadFrames("the header has other fields")
-    if not (0 < header.sender <= HIGH and 0 <= header.incarnation <= HIGH):
-        raise BadFrames("sender or incarnation are out of range")
+    if not (0 < header.sender <= HIGH and 0 <= header.incarnation <= HIGH and 0 < header.disk <= HIGH):
+        raise BadFrames("sender, incarnation or disk are out of range")
     return header
 
 
-def read_word(header: Header, frames: Sequence[bytes]) -> tuple[PeerWord, list[bytes]]:
+def read_word(header: Header, frames: Sequence[bytes]) -> tuple[Said, list[bytes]]:
     """The word, and the bytes of its entries. Raises BadFrames, also if a single bit of an entry has changed."""
     types, entries_at, payload_at = SHAPES[header.code]
     fields = list(header.fields)

@@ -6,6 +6,8 @@ Words may be dropped, never delayed without end, and nothing here waits: consens
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,40 +15,44 @@ from typing import Any, NamedTuple
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from .curve import Doorkeeper, KeyPair
 from .encoded import Encoded
 from .errors import InvalidArgument
-from .frames import BadFrames, Foreign, PeerWord, frames_of, read_header, read_word
+from .frames import BadFrames, Foreign, PeerWord, Said, frames_of, read_header, read_word
+from .presence import Disks, Presence
 from .raft.words import Append
-
-Socket = zmq.Socket[bytes]
-Context = zmq.Context[Socket]
+from .sockets import Context, Socket, Sockets, bind
 
 PUBLISH_HWM = 1000  # broadcasts waiting for one peer; further ones are dropped, and fetched by the peer
 HWM = 256  # the same of what goes to one peer alone: answers, votes, pieces of snapshots
 WORDS_MAX = 1024  # of one `receive`: bounds one turn, and so the time to the next heartbeat
 BYTES_MAX = 16 << 20
 FRAME_MAX = 80 << 20
-LINGER_MS = 200
-RECONNECT_MS, RECONNECT_MAX_MS = 50, 200  # a node that came back has to be heard in the next election
 ZERO_COPY = 64 << 10  # bytes; below it a copy costs less than keeping the original for libzmq
 
 # Plain integers: pyzmq's enums cost 2 us a frame.
 NOBLOCK, NOBLOCK_SNDMORE, RCVMORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.RCVMORE)
 POLLIN = int(zmq.POLLIN)
 CONNECTED, DISCONNECTED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED), int(zmq.EVENT_DISCONNECTED)
+# After these libzmq never tries again: the other side speaks in the clear, or not in the clear, perhaps not for long.
+GIVEN_UP = int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL), int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+
+logger = logging.getLogger("penstock.links")
 
 
 class PeerAddress(NamedTuple):
-    """Where a node listens for its peers (`listen`, a ROUTER), and where it publishes (a PUB)."""
+    """Where a node listens for its peers (`listen`, a ROUTER), where it publishes (a PUB), and its public key."""
 
     listen: str
     publish: str
+    key: str = ""
 
 
 @dataclass
 class LinkCounters:
     """Words since the start. `unsent`: no channel, or it is full. Received and dropped: what is `foreign` (of another
-    cluster, version or node than it may be), `stale` (of a former process of a peer) or `corrupt`."""
+    cluster, version or node than it may be), `stale` (of a former process of a peer), `corrupt`, or `replaced` (of a
+    node that is known on another disk)."""
 
     sent: int = 0
     unsent: int = 0
@@ -54,12 +60,13 @@ class LinkCounters:
     foreign: int = 0
     stale: int = 0
     corrupt: int = 0
+    replaced: int = 0
 
 
 class _Peer(NamedTuple):
     dealer: Socket
     sub: Socket
-    monitor: Socket
+    monitors: tuple[Socket, ...]
 
 
 class PeerLinks:
@@ -67,7 +74,8 @@ class PeerLinks:
 
     `incarnation` rises with each start of the process. `election_ms`: a peer that answers no ping for so long counts as
     lost. `frame_max`: bytes of the largest entry; who sends more is cut off. `peers` may name the node itself, which is
-    left out. Raises InvalidArgument if an endpoint cannot be bound.
+    left out. `disks`: on which disk everyone is. With `keys` everything is encrypted, and only who has the key of a
+    peer is heard, and hears. Raises InvalidArgument if an endpoint cannot be bound.
     """
 
     def __init__(
@@ -79,19 +87,20 @@ class PeerLinks:
         listen: str,
         publish: str,
         peers: Mapping[int, PeerAddress],
+        disks: Disks,
         election_ms: int = 1000,
         frame_max: int = FRAME_MAX,
         encoded: Encoded | None = None,
+        keys: KeyPair | None = None,
     ) -> None:
         self.cluster = cluster
         self.node = node
         self.incarnation = incarnation
         self.counters = LinkCounters()
         self.encoded = encoded or Encoded()
+        self.disks = disks
         self.drained = True  # the last `receive` left nothing behind: now a silence is a silence
-        self._context = context
-        self._election_ms = election_ms
-        self._frame_max = frame_max
+        self._sockets = Sockets(context, election_ms, frame_max, keys)
         self._peers: dict[int, _Peer] = {}
         self._sources: dict[Any, Callable[[Socket], PeerWord | None]] = {}
         self._polled: list[tuple[Any, int]] = []
@@ -101,12 +110,20 @@ class PeerLinks:
         self._connected: set[int] = set()
         self._lost: list[int] = []
         self._size = 0  # bytes of the current `receive`
+        self._greet: dict[int, bool] = {}  # who is to be told that we are here, and whether to ask the same of it
+        self._given_up: dict[int, float] = {}  # libzmq did so: when we try again
+        self._forged: set[tuple[int, int]] = set()  # who spoke for whom: was logged
+        self._door: Doorkeeper | None = None
         try:
-            self._router = self._open(zmq.ROUTER, HWM)
+            if keys is not None:
+                self._door = Doorkeeper(self._sockets.open(zmq.REP, HWM))
+                self._watch(self._door.socket, self._hear_door)
+            self._router = self._sockets.open(zmq.ROUTER, HWM)
             # A peer that comes back may be faster than the news that it had gone.
             self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)
-            self._pub = self._open(zmq.PUB, PUBLISH_HWM)
-            self.address = PeerAddress(self._bind(self._router, listen), self._bind(self._pub, publish))
+            self._pub = self._sockets.open(zmq.PUB, PUBLISH_HWM)
+            places = bind(self._router, listen), bind(self._pub, publish)
+            self.address = PeerAddress(*places, keys.public if keys is not None else "")
             self._watch(self._router, self._hear_router)
             for peer, address in peers.items():
                 self.add_peer(peer, address)
@@ -121,13 +138,17 @@ class PeerLinks:
         if node == self.node:
             return
         self.remove_peer(node)
-        dealer = self._open(zmq.DEALER, HWM, address.listen)
+        self.addresses[node] = address
+        if self._door is not None:
+            self._door.admit(node, address.key)
+        dealer = self._sockets.open(zmq.DEALER, HWM, address.listen, address.key)
         dealer.setsockopt(zmq.ROUTING_ID, b"%d" % self.node)
         dealer.setsockopt(zmq.IMMEDIATE, 1)  # nothing is kept for a peer that is away: it would be out of date
-        monitor = dealer.get_monitor_socket(CONNECTED | DISCONNECTED)
-        sub = self._open(zmq.SUB, PUBLISH_HWM, address.publish)
+        sub = self._sockets.open(zmq.SUB, PUBLISH_HWM, address.publish, address.key)
         sub.setsockopt(zmq.SUBSCRIBE, b"")
-        peer = self._peers[node] = _Peer(dealer, sub, monitor)
+        failures = GIVEN_UP[0] | GIVEN_UP[1]
+        monitors = dealer.get_monitor_socket(CONNECTED | DISCONNECTED | failures), sub.get_monitor_socket(failures)
+        self._peers[node] = _Peer(dealer, sub, monitors)
         for socket, endpoint in ((sub, address.publish), (dealer, address.listen)):
             try:
                 socket.connect(endpoint)
@@ -137,22 +158,28 @@ class PeerLinks:
                     f"cannot connect to node {node} at {endpoint}: {fault.strerror}",
                     'give "tcp://HOST:PORT" or "ipc://PATH"',
                 ) from fault
-        self._watch(peer.sub, lambda source: self._accept(self._take(source), node))
-        self._watch(peer.monitor, lambda source: self._hear_monitor(source, node))
+        self._watch(sub, lambda source: self._accept(self._take(source), node))
+        for monitor in monitors:
+            self._watch(monitor, lambda source: self._hear_monitor(source, node))
 
     def remove_peer(self, node: int) -> None:
         """Close the channels to a node, if there are any. What it still says to us alone is heard."""
         self._connected.discard(node)
+        self._given_up.pop(node, None)
+        self.addresses.pop(node, None)
+        if self._door is not None:
+            self._door.dismiss(node)
         peer = self._peers.pop(node, None)
         if peer is None:
             return
-        for source in (peer.sub, peer.monitor):
+        for source in (peer.sub, *peer.monitors):
             if self._sources.pop(source, None) is not None:
                 self._polled.remove((source, POLLIN))
                 for poller in self._pollers:
                     poller.unregister(source)
-        peer.dealer.disable_monitor()
-        for socket in peer:
+        for socket in (peer.dealer, peer.sub):
+            socket.disable_monitor()
+        for socket in (peer.dealer, peer.sub, *peer.monitors):
             socket.close()
 
     def connected(self) -> set[int]:
@@ -174,9 +201,9 @@ class PeerLinks:
         for word in words:
             self._say(self._pub, self._frames(word))
 
-    def send(self, words: Iterable[tuple[int, PeerWord]]) -> None:
+    def send(self, words: Iterable[tuple[int, Said]]) -> None:
         """Say each to its node alone. What cannot leave at once is dropped, and counted."""
-        before: PeerWord | None = None
+        before: Said | None = None
         frames: list[bytes] = []
         for to, word in words:
             peer = self._peers.get(to)
@@ -187,9 +214,17 @@ class PeerLinks:
                 before, frames = word, self._frames(word)
             self._say(peer.dealer, frames)
 
-    def _frames(self, word: PeerWord) -> list[bytes]:
+    def greet(self, nodes: Iterable[int] = ()) -> None:
+        """Tell that we are here to those who are new, and ask these `nodes` whether they know us.
+
+        After each `receive`, when `disks` are durable: what we say to know of others has to stay known.
+        """
+        greet, self._greet = self._greet | dict.fromkeys(nodes, True), {}
+        self.send([(node, Presence(self.node, self.disks.known.get(node, 0), ask)) for node, ask in greet.items()])
+
+    def _frames(self, word: Said) -> list[bytes]:
         assert word.sender == self.node, word
-        return frames_of(word, self.cluster, self.incarnation, self.encoded)
+        return frames_of(word, self.cluster, self.incarnation, self.disks.disk, self.encoded)
 
     def _say(self, socket: Socket, frames: list[bytes]) -> None:
         try:
@@ -215,6 +250,8 @@ class PeerLinks:
         If more is there, `drained` is False. The sender of each word is checked.
         """
         heard: list[PeerWord] = []
+        if self._given_up:
+            self._try_again()
         taken = self._size = 0
         while ready := zmq.zmq_poll(self._polled, 0):
             for source, _ in ready:
@@ -231,28 +268,58 @@ class PeerLinks:
         return heard
 
     def _hear_router(self, router: Socket) -> PeerWord | None:
-        route, *frames = self._take(router)
+        first = router.recv(NOBLOCK, copy=False)
+        route, frames = first.bytes, self._rest(router, [])
         # A node whose address we do not know may speak, too: whom to believe is for consensus to say.
         speaker = int(route) if route.isdigit() else 0
-        if route != b"%d" % speaker or speaker == self.node:
+        if route != b"%d" % speaker or speaker == self.node or not self._is_key_of(speaker, first):
             self.counters.foreign += 1
             return None
         return self._accept(frames, speaker)
+
+    def _is_key_of(self, speaker: int, first: zmq.Frame) -> bool:
+        """Did this frame come over a connection that was let in with the key of `speaker`? Told once if not."""
+        if self._door is None:
+            return True
+        node = int(first.get("User-Id") or 0)  # as the doorkeeper said
+        if node != speaker and (node, speaker) not in self._forged:
+            self._forged.add((node, speaker))
+            logger.warning("who has the key of node %d speaks as node %d: what it says is dropped", node, speaker)
+        return node == speaker
+
+    def _hear_door(self, door: Socket) -> None:
+        assert self._door is not None
+        self._door.answer(self._take(door))
+
+    def _hear_presence(self, presence: Presence) -> None:
+        self.disks.hear(presence)
+        if presence.answer:
+            self._greet.setdefault(presence.sender, False)
 
     def _hear_monitor(self, monitor: Socket, node: int) -> None:
         event = parse_monitor_message(self._take(monitor))["event"]
         if event == CONNECTED:
             self._connected.add(node)
+            self._greet[node] = True
+        elif event in GIVEN_UP:
+            self._given_up.setdefault(node, time.monotonic() + self._sockets.election_ms / 1000)
         elif event == DISCONNECTED and node in self._connected:
             self._connected.discard(node)
             self._lost.append(node)
 
     def _take(self, source: Socket) -> list[bytes]:
-        frames = [source.recv(NOBLOCK)]
+        return self._rest(source, [source.recv(NOBLOCK)])
+
+    def _rest(self, source: Socket, frames: list[bytes]) -> list[bytes]:
         while source.get(RCVMORE):
             frames.append(source.recv(NOBLOCK))
         self._size += sum(map(len, frames))
         return frames
+
+    def _try_again(self) -> None:
+        now_s = time.monotonic()
+        for node in [node for node, due_s in self._given_up.items() if now_s >= due_s]:
+            self.add_peer(node, self.addresses[node])
 
     def _accept(self, frames: list[bytes], speaker: int) -> PeerWord | None:
         """The word, if it is whole and comes from `speaker`, whose channel this is."""
@@ -261,6 +328,9 @@ class PeerLinks:
             header = read_header(frames)
             if header.cluster != self.cluster or header.sender != speaker:
                 counters.foreign += 1
+                return None
+            if self.disks.known.get(speaker) != header.disk and not self._meet(speaker, header.disk):
+                counters.replaced += 1
                 return None
             newest = self._incarnations.get(speaker, 0)
             if header.incarnation < newest:
@@ -274,45 +344,22 @@ class PeerLinks:
             counters.corrupt += 1
             return None
         self._incarnations[speaker] = header.incarnation
+        if isinstance(word, Presence):
+            self._hear_presence(word)
+            return None
         if type(word) is Append:
             for entry, raw in zip(word.entries, raws, strict=True):
                 self.encoded.keep(entry, raw)
         return word
 
-    # -- sockets ------------------------------------------------------------------------------------------------------
-
-    def _open(self, kind: int, hwm: int, endpoint: str = "") -> Socket:
-        socket = self._context.socket(kind)
-        for option, value in (
-            (zmq.LINGER, LINGER_MS), (zmq.SNDHWM, hwm), (zmq.RCVHWM, hwm), (zmq.MAXMSGSIZE, self._frame_max),
-            (zmq.HANDSHAKE_IVL, self._election_ms), (zmq.IPV6, int("[" in endpoint)),
-            (zmq.RECONNECT_IVL, RECONNECT_MS), (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
-            # The kernel repeats an unanswered SYN after ever longer pauses: after a partition that would be minutes.
-            (zmq.CONNECT_TIMEOUT, self._election_ms),
-            *self._signs_of_life(kind),
-        ):  # fmt: skip
-            socket.setsockopt(option, value)
-        return socket
-
-    def _signs_of_life(self, kind: int) -> list[tuple[int, int]]:
-        # A connection that a SUB itself gives up while its queue is full aborts the process (libzmq issue 3937): it
-        # must neither ping nor be told a TTL. The kernel asks instead, and takes no full queue for a dead host.
-        if kind == zmq.SUB:
-            return [(zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 1), (zmq.TCP_KEEPALIVE_INTVL, 1),
-                    (zmq.TCP_KEEPALIVE_CNT, 2)]  # fmt: skip
-        ttl_ms = 0 if kind == zmq.PUB else self._election_ms
-        return [(zmq.HEARTBEAT_IVL, max(self._election_ms // 4, 1)), (zmq.HEARTBEAT_TIMEOUT, self._election_ms),
-                (zmq.HEARTBEAT_TTL, ttl_ms)]  # fmt: skip
-
-    def _bind(self, socket: Socket, endpoint: str) -> str:
-        try:
-            socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-            socket.bind(endpoint)
-        except zmq.ZMQError as fault:
-            raise InvalidArgument(
-                f"cannot listen for peers on {endpoint}: {fault.strerror}", "is another daemon there?"
-            ) from fault
-        return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    def _meet(self, speaker: int, disk: int) -> bool:
+        """Is this the disk of that node? Whom we have no channel to decides nothing here, and is not remembered."""
+        if speaker not in self._peers and speaker not in self.disks.known:
+            return True
+        if self.disks.meet(speaker, disk):
+            return True
+        self._greet.setdefault(speaker, False)  # so that it hears which one we know
+        return False
 
     def _watch(self, source: Socket, hear: Callable[[Socket], PeerWord | None]) -> None:
         self._sources[source] = hear
@@ -329,3 +376,5 @@ class PeerLinks:
             if socket is not None:
                 with contextlib.suppress(zmq.ZMQError):
                     socket.close()
+        if self._door is not None:
+            self._door.socket.close()

@@ -220,12 +220,22 @@ class ForgetJob(NamedTuple):
     offset: int
 
 
+class Address(NamedTuple):
+    """Where clients find a node, and where other nodes do; `key`: its public key (empty: without encryption)."""
+
+    client: str
+    listen: str
+    publish: str
+    key: str = ""
+
+
 class SetMembers(NamedTuple):
     """Who votes and who follows from now on. Effective when appended, not when committed."""
 
     voters: tuple[int, ...]
     learners: tuple[int, ...]
-    addresses: tuple[tuple[int, str, str, str], ...] = ()  # (node, client, listen, publish) of all that ever belonged
+    addresses: tuple[tuple[Any, ...], ...] = ()  # (node, *Address) of all that ever belonged
+    disks: tuple[tuple[int, int], ...] = ()  # (node, disk) of the members, as far as they were met
 
 
 class AddSchedule(NamedTuple):

@@ -125,9 +125,16 @@ def test_loopback_and_ipc_are_not_reachable(endpoint: str) -> None:
     assert not reachable(endpoint)
 
 
-@pytest.mark.parametrize("key", ["curve", "auth"])
-def test_security_that_this_version_lacks_is_refused_rather_than_ignored(key: str) -> None:
-    assert f"security.{key} is true" in refusal(f"[security]\n{key} = true")
+def test_security_that_this_version_lacks_is_refused_rather_than_ignored() -> None:
+    assert "security.auth is true" in refusal("[security]\nauth = true")
+
+
+def test_with_keys_nodes_may_be_where_other_machines_reach_them_and_clients_may_not() -> None:
+    text = CURVE + peer(1, public_key=KEYS[0]) + peer(2, public_key=KEYS[1], listen="tcp://10.0.0.2:7")
+    assert [one.public_key for one in parse(text, "x").cluster.peers] == KEYS
+    assert "in this version clients have neither users nor encryption" in refusal(
+        '[node]\nlisten = ["tcp://127.0.0.1:710", "tcp://10.0.0.1:7"]\n' + text
+    )
 
 
 def peer(node: int, **changed: str | int) -> str:
@@ -140,6 +147,8 @@ def peer(node: int, **changed: str | int) -> str:
 
 
 THREE = peer(1) + peer(2) + peer(3)
+KEYS = [letter * 40 for letter in "ab"]
+CURVE = "[security]\ncurve = true\n"
 
 
 def test_without_peers_a_node_is_a_cluster_of_one() -> None:
@@ -172,12 +181,22 @@ def test_times_of_the_cluster_are_read_as_people_write_them() -> None:
         ("[cluster]\npeer = 3", "cluster.peer", "write [[cluster.peer]]"),
         ("[[cluster.peer]]\nid = 1", "number 1) has no client, listen, publish", "give id, client, listen and publish"),
         (THREE + peer(2), "number 4): id 2 is given twice", "an id of its own"),
-        (THREE + 'public_key = "x"', "number 3).public_key: unknown key", "known are id, client, listen, publish"),
+        (THREE + 'public_key = "x"', "number 3).public_key", "the 40 characters that `penstock init` shows"),
+        (THREE + 'nonsense = "x"', "number 3).nonsense: unknown key", "known are id, client, listen, publish, public"),
         (peer(2) + peer(3), "node.id is 1", "name all nodes, this one among them"),
         (peer(1) + peer(2, listen="tcp://127.0.0.1:711"), "number 2).listen", "taken in the list"),
         (peer(1, publish="tcp://127.0.0.1:710"), "number 1).publish", "taken in the list"),
         (peer(1, client="tcp://127.0.0.1:*"), "number 1).client", "give the port"),
-        (peer(1) + peer(2, listen="tcp://10.0.0.2:7"), "cluster.peer 2 is at tcp://10.0.0.2:7", "loopback or ipc"),
+        (peer(1) + peer(2, listen="tcp://10.0.0.2:7"), "cluster.peer 2 is at tcp://10.0.0.2:7", "curve = true"),
+        (CURVE, "security.curve is true, and there is no [[cluster.peer]]", "leave it false"),
+        (CURVE + peer(1, public_key=KEYS[0]) + peer(2), "cluster.peer 2 has no public_key", "`penstock init`"),
+        (CURVE + peer(1, public_key=KEYS[0]) + peer(2, public_key=KEYS[0]), "public_key is given twice", "of its own"),
+        (peer(1, public_key=KEYS[0]), "cluster.peer 1 has a public_key, and security.curve is false", "take the keys"),
+        (
+            CURVE + peer(1, public_key=KEYS[0]) + peer(2, public_key=KEYS[1], client="tcp://10.0.0.2:7"),
+            "cluster.peer 2 has its clients at tcp://10.0.0.2:7",
+            "for the channels between nodes",
+        ),
         (peer(1, id=0), "number 1).id", "an integer from 1"),
         ('[node]\nlisten = "ipc://other"\n' + THREE, "node.listen is ipc://other", "make them agree"),
         ('[cluster]\nlisten = "ipc://other"\n' + THREE, "cluster.listen is ipc://other", "make them agree"),

@@ -16,12 +16,12 @@ from penstock.broker.outbox import Message
 from penstock.broker.trim import KEPT_ENTRIES
 from penstock.peers import wire
 from penstock.peers.log import Entry, HardState
-from penstock.peers.messages import Create, Noop, Pause
+from penstock.peers.messages import Address, Create, Noop, Pause
 from penstock.peers.raft.core import APPLY_BYTES, Raft, Timing
 from penstock.peers.raft.tail import Tail
 from penstock.peers.raft.words import Append, Appended, Members, Vote
 
-ADDRESSES = {node: (f"ipc://c{node}", f"ipc://l{node}", f"ipc://p{node}") for node in (1, 2, 3)}
+ADDRESSES = {node: Address(f"ipc://c{node}", f"ipc://l{node}", f"ipc://p{node}") for node in (1, 2, 3)}
 
 
 class Replica:

@@ -45,7 +45,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_every_verb_of_the_contract_exists() -> None:
     wanted = (
-        "serve; up; status; queue create; queue list; queue show; queue delete; queue purge; queue pause; "
+        "init; serve; up; status; queue create; queue list; queue show; queue delete; queue purge; queue pause; "
         "queue resume; queue peek; queue configure; topic create; topic list; topic show; topic delete; group create; "
         "group list; group delete; push; pull; job submit; job list; job show; job wait; job result; job cancel; "
         "job retry; pool start; pool status; pool stop; demo forecast; demo failover; "

@@ -269,6 +269,17 @@ def test_a_counted_request_that_was_given_up_is_replaced_by_a_ping(script: Scrip
     assert script.sent() == [("ping", 1), ("append", 2)]
 
 
+def test_the_ping_in_the_place_of_one_that_was_given_up_is_asked_again_until_it_was_taken(script: Script) -> None:
+    """Else its sequence would be left out, and everything after it refused as a gap."""
+    append = Request("append", {}, counted=True, deadline_ms=script.now_ms + 10)
+    script.session.ask(append, script.now_ms)
+    script.pass_time(10)
+    assert isinstance(append.error, Timeout)
+    script.answer(1, NoQuorum("alone"))
+    script.ready()
+    assert script.sent()[-1] == ("ping", 1)
+
+
 def test_the_late_answer_to_a_request_that_was_given_up_is_ignored(script: Script) -> None:
     request = Request("append", {}, counted=True, deadline_ms=script.now_ms + 10)
     script.session.ask(request, script.now_ms)

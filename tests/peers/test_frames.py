@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.peers.encoded import Encoded
-from penstock.peers.frames import SMALL, BadFrames, Foreign, PeerWord, frames_of, read_header, read_word
+from penstock.peers.frames import SMALL, BadFrames, Foreign, Said, frames_of, read_header, read_word
 from penstock.peers.log import Entry, encode
 from penstock.peers.messages import Append as AppendMessages
 from penstock.peers.messages import Command, Create, Expire, Noop, SetMembers
+from penstock.peers.presence import Presence
 from penstock.peers.raft.words import Append, Appended, AskVote, Fetch, Stale, TimeoutNow, Vote
 from penstock.peers.repair_words import AskEntry, GivenEntry
 from penstock.peers.snapshot_words import Chunk, ChunkAck, make_chunk
@@ -29,7 +30,8 @@ commands: st.SearchStrategy[Command] = st.one_of(
         SetMembers,
         st.lists(nodes).map(tuple),
         st.lists(nodes).map(tuple),
-        st.lists(st.tuples(nodes, st.text(), st.text(), st.text())).map(tuple),
+        st.lists(st.tuples(nodes, st.text(), st.text(), st.text(), st.text())).map(tuple),
+        st.lists(st.tuples(nodes, numbers)).map(tuple),
     ),
 )
 
@@ -50,7 +52,7 @@ def given_entry(term: int, sender: int, index: int, payload: bytes) -> GivenEntr
     return GivenEntry(term, sender, index, encode(Entry(index, term, 0, 0, 0, Noop(), payload)))
 
 
-words: st.SearchStrategy[PeerWord] = st.one_of(
+words: st.SearchStrategy[Said] = st.one_of(
     appends(),
     st.builds(Appended, numbers, nodes, numbers, numbers),
     st.builds(Fetch, numbers, nodes, numbers, numbers),
@@ -62,6 +64,7 @@ words: st.SearchStrategy[PeerWord] = st.one_of(
     st.builds(ChunkAck, numbers, nodes, numbers, numbers, numbers),
     st.builds(AskEntry, numbers, nodes, numbers),
     st.builds(given_entry, numbers, nodes, numbers, payloads),
+    st.builds(Presence, nodes, numbers, st.booleans()),
 )
 
 
@@ -80,7 +83,7 @@ def with_code_127(raw: bytes) -> bytes:
     return zlib.crc32(changed, zlib.crc32((5).to_bytes(8, "big"))).to_bytes(4, "big") + changed
 
 
-def read(frames: list[bytes]) -> PeerWord:
+def read(frames: list[bytes]) -> Said:
     return read_word(read_header(frames), frames)[0]
 
 
@@ -89,23 +92,23 @@ def with_header(frames: list[bytes], **changed: Any) -> list[bytes]:
     return [frames[0], msgpack.packb(header), *frames[2:]]
 
 
-@given(words, st.text(), numbers)
-def test_every_word_comes_out_as_it_went_in(word: PeerWord, cluster: str, incarnation: int) -> None:
-    frames = frames_of(word, cluster, incarnation)
+@given(words, st.text(), numbers, st.integers(1, 2**63 - 1))
+def test_every_word_comes_out_as_it_went_in(word: Said, cluster: str, incarnation: int, disk: int) -> None:
+    frames = frames_of(word, cluster, incarnation, disk)
     header = read_header(frames)
-    assert header[:3] == (cluster, word.sender, incarnation)
+    assert header[:4] == (cluster, word.sender, incarnation, disk)
     assert read_word(header, frames)[0] == word
 
 
 @given(appends())
 def test_the_bytes_of_entries_come_out_with_them_as_the_disk_wants_them(word: Append) -> None:
-    frames = frames_of(word, "c", 1)
+    frames = frames_of(word, "c", 1, 7)
     assert read_word(read_header(frames), frames)[1] == [encode(entry) for entry in word.entries]
 
 
 @given(words, st.data())
-def test_a_word_with_a_flipped_bit_behind_its_header_is_refused(word: PeerWord, data: st.DataObject) -> None:
-    frames = frames_of(word, "c", 1)
+def test_a_word_with_a_flipped_bit_behind_its_header_is_refused(word: Said, data: st.DataObject) -> None:
+    frames = frames_of(word, "c", 1, 7)
     body = [at for at in range(2, len(frames)) if frames[at]]
     if not body:
         return
@@ -126,8 +129,8 @@ def test_garbage_is_refused(frames: list[bytes]) -> None:
 
 
 @given(words, st.binary(max_size=20))
-def test_a_frame_too_many_is_refused(word: PeerWord, more: bytes) -> None:
-    frames = frames_of(word, "c", 1)
+def test_a_frame_too_many_is_refused(word: Said, more: bytes) -> None:
+    frames = frames_of(word, "c", 1, 7)
     if type(word) is Append and not word.entries:
         frames.append(b"x")
     with pytest.raises(BadFrames):
@@ -135,14 +138,14 @@ def test_a_frame_too_many_is_refused(word: PeerWord, more: bytes) -> None:
 
 
 @given(words)
-def test_a_frame_too_few_is_refused(word: PeerWord) -> None:
+def test_a_frame_too_few_is_refused(word: Said) -> None:
     with pytest.raises(BadFrames):
-        read(frames_of(word, "c", 1)[:-1])
+        read(frames_of(word, "c", 1, 7)[:-1])
 
 
 def test_frames_of_another_version_are_foreign_rather_than_broken() -> None:
     with pytest.raises(Foreign):
-        read_header([b"PP2", *frames_of(Stale(1, 1), "c", 1)[1:]])
+        read_header([b"PP2", *frames_of(Stale(1, 1), "c", 1, 7)[1:]])
 
 
 @pytest.mark.parametrize(
@@ -154,33 +157,33 @@ def test_frames_of_another_version_are_foreign_rather_than_broken() -> None:
     ],
 )  # fmt: skip
 def test_a_header_with_other_fields_is_refused(changed: dict[str, Any]) -> None:
-    frames = frames_of(Appended(3, 1, 2, 9), "c", 1)
+    frames = frames_of(Appended(3, 1, 2, 9), "c", 1, 7)
     with pytest.raises(BadFrames):
         read(with_header(frames, **changed))
 
 
 @pytest.mark.parametrize("sizes", [(), (1,), (-1, 4), (True,), ("a",), (SMALL,), (30, 30, 30)])
 def test_entries_of_other_sizes_than_the_header_says_are_refused(sizes: Any) -> None:
-    frames = frames_of(append(entry(5), entry(6)), "c", 1)
+    frames = frames_of(append(entry(5), entry(6)), "c", 1, 7)
     with pytest.raises(BadFrames):
         read(with_header(frames, sizes=sizes))
 
 
 def test_entries_in_another_place_than_they_were_written_for_are_refused() -> None:
     with pytest.raises(BadFrames, match="entry 5"):
-        read(frames_of(append(entry(6), entry(5)), "c", 1))
+        read(frames_of(append(entry(6), entry(5)), "c", 1, 7))
 
 
 @pytest.mark.parametrize("terms", [(3, 2), (1,), (4,)])
 def test_terms_that_fall_or_exceed_the_primarys_are_refused(terms: tuple[int, ...]) -> None:
     entries = [entry(5 + at, term) for at, term in enumerate(terms)]
     with pytest.raises(BadFrames, match="of term"):
-        read(frames_of(append(*entries), "c", 1))
+        read(frames_of(append(*entries), "c", 1, 7))
 
 
 def test_an_entry_of_an_unknown_command_is_refused() -> None:
     whole = entry(5)
-    frames = frames_of(append(whole), "c", 1, lambda _: with_code_127(encode(whole._replace(command=Noop()))))
+    frames = frames_of(append(whole), "c", 1, 7, lambda _: with_code_127(encode(whole._replace(command=Noop()))))
     with pytest.raises(BadFrames, match="command 127 is unknown"):
         read(frames)
 
@@ -188,7 +191,7 @@ def test_an_entry_of_an_unknown_command_is_refused() -> None:
 def test_small_entries_share_a_frame_and_large_ones_are_not_copied() -> None:
     large = entry(6, payload=bytes(SMALL))
     raws = {5: encode(entry(5)), 6: encode(large), 7: encode(entry(7))}
-    frames = frames_of(append(entry(5), large, entry(7)), "c", 1, lambda one: raws[one.index])
+    frames = frames_of(append(entry(5), large, entry(7)), "c", 1, 7, lambda one: raws[one.index])
     assert frames[2] == raws[5] + raws[7]
     assert frames[3] is raws[6]
 

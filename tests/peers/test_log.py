@@ -14,8 +14,14 @@ ranges = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=3).map(tuple
 text = st.text(max_size=8)
 options = st.dictionaries(text, st.none() | numbers, max_size=2)
 EXAMPLES: dict[type[Any], st.SearchStrategy[Any]] = {
-    m.Noop: st.builds(m.Noop),
-    m.SetMembers: st.builds(m.SetMembers, st.tuples(numbers), st.tuples(numbers)),
+    m.Noop: st.builds(m.Noop, numbers),
+    m.SetMembers: st.builds(
+        m.SetMembers,
+        st.tuples(numbers),
+        st.tuples(numbers),
+        st.tuples(st.tuples(numbers, text, text, text, text)),
+        st.tuples(st.tuples(numbers, numbers)),
+    ),
     m.OpenSession: st.builds(m.OpenSession, text, text, numbers),
     m.EndSession: st.builds(m.EndSession, numbers, st.booleans()),
     m.Refuse: st.builds(m.Refuse, text, text, text),
@@ -43,8 +49,19 @@ EXAMPLES: dict[type[Any], st.SearchStrategy[Any]] = {
     m.Forget: st.builds(m.Forget, text, numbers),
     m.Sweep: st.builds(m.Sweep, numbers),
     m.AddSchedule: st.builds(
-        m.AddSchedule, text, text, st.none() | text, text, numbers, numbers, text, st.booleans(), st.booleans(),
-        numbers, st.booleans(), st.none() | options,
+        m.AddSchedule,
+        text,
+        text,
+        st.none() | text,
+        text,
+        numbers,
+        numbers,
+        text,
+        st.booleans(),
+        st.booleans(),
+        numbers,
+        st.booleans(),
+        st.none() | options,
     ),
     m.RemoveSchedule: st.builds(m.RemoveSchedule, text),
     m.PauseSchedule: st.builds(m.PauseSchedule, text, st.booleans(), text),

@@ -5,7 +5,8 @@ from random import Random
 import pytest
 
 from penstock.peers.log import Entry, HardState
-from penstock.peers.messages import Noop, SetMembers
+from penstock.peers.messages import Address, Noop, SetMembers
+from penstock.peers.presence import Disks, Presence, Refusal
 from penstock.peers.raft.core import Raft, Timing
 from penstock.peers.raft.tail import Tail, Violation
 from penstock.peers.raft.words import Append, Appended, AskVote, Fetch, Members, Stale, Vote, Word
@@ -181,6 +182,39 @@ def test_rule_6_a_voter_that_was_just_added_has_not_been_silent() -> None:
     assert raft.is_primary
 
 
+def test_rule_7_an_empty_disk_would_elect_one_that_lacks_what_was_committed_so_it_is_not_heard() -> None:
+    """Entry 1 was committed by nodes 2 and 3. Node 3 loses its disk, node 1 never had it: a majority of fools."""
+    three = Disks(3, 303, {})
+    disks = {node: Disks(node, 100 * node, {1: 100, 2: 200, 3: 300}) for node in (1, 2)}
+    candidate = replica()
+    candidate.tick(candidate.next_ms())
+    [ask, _] = [word for _, word in candidate.take(2000).words]
+    assert isinstance(ask, AskVote)
+    empty = replica()
+    (answer,) = heard(empty, ask)
+    assert isinstance(answer, Vote)
+    assert answer.granted  # the core cannot know
+    assert not disks[1].meet(3, three.disk)  # so it is never told
+    three.hear(Presence(1, disks[1].known[3], False))
+    assert three.refusal == Refusal(1, 300)  # and node 3 stops
+
+
+def test_rule_7_the_log_tells_who_is_on_which_disk_as_soon_as_a_change_is_in_it() -> None:
+    promoted = Entry(1, 1, 0, 0, 0, SetMembers((1, 2, 3, 4), (), (), ((1, 100), (4, 400))), b"")
+    assert replica([promoted], term=1).disks == {1: 100, 4: 400}
+    follower = replica(term=1)
+    follower.step(append([promoted], (0, 0)), 0)
+    assert follower.disks == {1: 100, 4: 400}
+
+
+def test_rule_7_who_does_not_know_that_it_may_take_part_stands_for_no_election() -> None:
+    raft = replica()
+    for now_ms in range(0, 10_000, 100):
+        raft.hold(now_ms)
+        raft.tick(now_ms)
+        assert raft.take(now_ms).words == []
+
+
 def test_rule_8_a_transfer_is_given_up_after_one_election_time_out() -> None:
     raft = settled()
     raft.propose(0, 0, 0, Noop())
@@ -279,7 +313,7 @@ def test_rule_6_where_a_member_is_found_is_known_as_soon_as_its_joining_is_in_th
     joining = SetMembers((1, 2, 3, 4), (), (four,))
     restarted = replica([Entry(1, 1, 0, 0, 0, joining, b"")], term=1)
     assert restarted.tail.commit == 0
-    assert restarted.addresses == {4: four[1:]}
+    assert restarted.addresses == {4: Address(*four[1:])}
     follower = replica(term=1)
     follower.step(append([Entry(1, 1, 0, 0, 0, joining, b"")], (0, 0)), 0)
-    assert follower.addresses == {4: four[1:]}
+    assert follower.addresses == {4: Address(*four[1:])}

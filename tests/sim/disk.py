@@ -31,6 +31,7 @@ class Disk(MemoryDisk):
     def __init__(self) -> None:
         super().__init__()
         self.terms: dict[int, int] = {0: 0}
+        self.disks: dict[int, int] = {}  # on which disk each node was met
         self.changes: list[tuple[int, Members]] = []  # of the members, as in the log
         self.last = 0
         self.folder = Folder()
@@ -73,7 +74,10 @@ class Disk(MemoryDisk):
 
     def recover(self) -> Recovered:
         meta, queues, sessions = self.rows()
-        return Recovered(self.hard, self.consensus, meta, queues, sessions)
+        return Recovered(self.hard, self.consensus, meta, queues, sessions, 1, self.disks)
+
+    def keep_disks(self, disks: dict[int, int]) -> None:
+        self.disks = dict(disks)
 
     def replay(self, after: int | None = None) -> Iterator[Entry]:  # type: ignore[override]
         """As the store does it. Raises CorruptEntry."""

@@ -19,7 +19,8 @@ from penstock.broker.outbox import Message
 from penstock.broker.peering import Peering
 from penstock.peers.links import PeerAddress
 from penstock.peers.log import Entry
-from penstock.peers.messages import SetMembers
+from penstock.peers.messages import Address, SetMembers
+from penstock.peers.presence import Disks
 from penstock.peers.raft.core import Raft, Timing
 from penstock.peers.raft.tail import Tail
 from penstock.peers.raft.words import Members
@@ -32,7 +33,7 @@ class Config:
     """What daemon.toml says."""
 
     node: int
-    peers: dict[int, tuple[str, str, str]]  # (client, listen, publish)
+    peers: dict[int, Address]
     joins: bool
     limits: Limits = field(default_factory=Limits)
 
@@ -42,15 +43,16 @@ class Config:
         return Members(tuple(n for n in nodes if n != self.node), (self.node,)) if self.joins else Members(nodes)
 
 
-def address_of(node: int) -> tuple[str, str, str]:
-    return f"tcp://client:{node}", f"tcp://listen:{node}", f"tcp://publish:{node}"
+def address_of(node: int) -> Address:
+    return Address(f"tcp://client:{node}", f"tcp://listen:{node}", f"tcp://publish:{node}")
 
 
 class Wires:
-    """The channels to other nodes, as `PeerLinks` offers them."""
+    """The channels to other nodes, as `PeerLinks` offers them. A node has one disk: with another one it has another id."""
 
-    def __init__(self, config: Config) -> None:
-        self.addresses = {n: PeerAddress(a[1], a[2]) for n, a in config.peers.items() if n != config.node}
+    def __init__(self, config: Config, disks: dict[int, int]) -> None:
+        self.disks = Disks(config.node, config.node, disks)
+        self.addresses = {n: PeerAddress(a.listen, a.publish) for n, a in config.peers.items() if n != config.node}
         self.known = set(self.addresses)
         self.heard: list[Any] = []
         self.broken: list[int] = []
@@ -60,7 +62,12 @@ class Wires:
 
     def receive(self) -> list[Any]:
         heard, self.heard = self.heard, []
+        for sender in {word.sender for word in heard} & self.known:
+            assert self.disks.meet(sender, sender)
         return heard
+
+    def greet(self, nodes: object) -> None:
+        """Everyone knows everyone's disk by its words."""
 
     def lost(self) -> list[int]:
         lost, self.broken = self.broken, []
@@ -109,10 +116,10 @@ class Machine:
         about = {"node": config.node, "cluster": "sim", "primary": address_of(config.node)[0], "started_ms": now_ms}
         self.raft = raft
         self.node = Node(model, raft, disk, random, config.limits, about, self.clock_ms, config.peers)
-        self.wires = Wires(config)
+        self.wires = Wires(config, disk.disks)
         wires: Any = self.wires
         store: Any = disk
-        self.peering = Peering(self.node, store, wires, wires, timing.heartbeat_ms)
+        self.peering = Peering(self.node, store, wires, wires, timing.heartbeat_ms, ())
         self.clients: list[Message] = []  # what they said and was not heard yet
         self.unsent: list[bytes] = []  # routes on which something could not be said
         self._begun = False

@@ -286,7 +286,7 @@ class Nemesis:
         known = machine.node.desk.state.addresses
         fresh = [s.node for s in world.seats.values() if s.node not in known and not s.is_dead]
         node = fresh[0] if fresh else world.newcomer().node
-        client, listen, publish = address_of(node)
+        client, listen, publish, _ = address_of(node)
         world.operate(seat, "cluster_add", {"node": node, "client": client, "listen": listen, "publish": publish})
 
     def _ask_replacement(self) -> None:

@@ -1,0 +1,78 @@
+"""Schedules through the client, against a real daemon."""
+
+from typing import Any
+
+import pytest
+
+import penstock
+
+LIMIT_S = 20.0
+
+
+def test_a_schedule_makes_jobs_with_its_arguments(client: penstock.Client, queue: str) -> None:
+    info = client.schedules.add("soon", queue, {"assets": [1, 2]}, every="1s", task="forecast", headers={"from": "me"})
+    assert (info.name, info.queue, info.every_ms, info.fired, info.last_job) == ("soon", queue, 1_000, 0, None)
+    with client.consumer(queue) as consumer:
+        first, second = consumer.receive_many(1, timeout=LIMIT_S) + consumer.receive_many(1, timeout=LIMIT_S)
+        assert first.all_headers["penstock-task"] == "forecast"
+        assert first.headers == {"from": "me"}
+        assert first.all_headers["penstock-schedule"] == "soon"
+        assert second.all_headers["penstock-due"] - first.all_headers["penstock-due"] == 1_000
+        first.ack()
+        second.ack()
+    client.schedules.remove("soon")
+    with pytest.raises(penstock.NotFound):
+        client.schedules.get("soon")
+
+
+def test_a_schedule_is_found_listed_paused_and_resumed(client: penstock.Client, queue: str) -> None:
+    made = client.schedules.add("nightly", queue, body=b"backup", cron="30 2 * * MON-FRI", tz="Europe/Berlin")
+    assert made.next_ms is not None
+    found = client.schedules.get("nightly")
+    assert (found.body, found.cron, found.tz) == (b"backup", "30 2 * * MON-FRI", "Europe/Berlin")
+    assert made in client.schedules.list()
+    paused = client.schedules.pause("nightly")
+    assert (paused.paused, paused.next_ms) == (True, None)
+    assert client.schedules.resume("nightly") == made
+    client.schedules.remove("nightly")
+
+
+def test_a_run_beside_the_due_times_is_a_job(client: penstock.Client, queue: str) -> None:
+    client.schedules.add("yearly", queue, 7, cron="@yearly", overlap=False)
+    job = client.schedules.run("yearly")
+    assert job.status() == "queued"
+    assert client.schedules.get("yearly").last_job == job.id
+    with pytest.raises(penstock.InvalidArgument, match="has not ended"):
+        client.schedules.run("yearly")
+    job.cancel()
+    assert client.schedules.run("yearly").id != job.id
+    client.schedules.remove("yearly")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"cron": "61 * * * *"}, "its minute is '61'"),
+        ({"cron": "0 0 31 2 *"}, "never comes"),
+        ({"cron": "* * * * *", "tz": "Berlin"}, "tz is 'Berlin'"),
+        ({}, "cron is None, every is None"),
+        ({"cron": "@daily", "every": "1h"}, "every is '1h'"),
+        ({"every": "10ms"}, "every_ms is 10"),
+        ({"every": "often"}, "every is 'often'"),
+        ({"every": "1h", "missed": "twice"}, "missed is 'twice'"),
+        ({"every": "1h", "body": b"x", "args": 1}, "body and args"),
+    ],
+)
+def test_what_is_wrong_is_named(client: penstock.Client, queue: str, wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(penstock.InvalidArgument, match=named):
+        client.schedules.add("wrong", queue, **wrong)
+
+
+def test_a_schedule_needs_its_queue_and_a_name_of_its_own(client: penstock.Client, queue: str) -> None:
+    with pytest.raises(penstock.NotFound):
+        client.schedules.add("lost", "nowhere", every="1h")
+    client.schedules.add("mine", queue, every="1h")
+    with pytest.raises(penstock.AlreadyExists):
+        client.schedules.add("mine", queue, every="2h")
+    assert client.schedules.add("mine", queue, every="2h", replace=True).every_ms == 7_200_000
+    client.schedules.remove("mine")
