@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..peers import messages as m
 from ..peers.errors import AlreadyExists, InvalidArgument, SessionExpired
 from ..peers.log import Entry
+from .cancelling import waiting_parts
 from .delivery import fail_lease, give_back
 from .queues import QUEUE, Options, change_options
 from .scheduling import orphan
@@ -35,6 +36,7 @@ def delete(state: State, command: m.Delete) -> Answer:
         state.end_lease(lease)
     del state.queues[command.name]
     queue.deleted = True
+    queue.notes.drop(0, queue.next)
     state.emit(f"{queue.kind}.deleted", queue.name)
     orphan(state, queue.name)
     state.ended[queue.name] = None
@@ -48,6 +50,8 @@ def purge(state: State, command: m.Purge) -> Answer:
     if queue.kind != QUEUE:
         raise InvalidArgument(f"{queue.name} is a topic and cannot be purged", "delete it, or set its retention")
     leased = sorted(span for lease in state.leases.values() if lease.queue_id == queue.id for span in lease.spans)
+    for first, end in waiting_parts(state, queue, 0, queue.next) if queue.notes.rows else ():
+        queue.notes.drop(first, end)
     count = queue.groups[""].take_all_waiting(queue.next, leased)
     state.ended[queue.name] = None
     state.drop(queue)
@@ -91,7 +95,7 @@ def end_session(state: State, command: m.EndSession) -> Answer:
     for lease_id in sorted(session.leases.values()):
         lease = state.leases[lease_id]
         if command.expired:
-            fail_lease(state, lease, "its consumer fell silent too often")
+            fail_lease(state, lease, "its consumer fell silent")
             continue
         queue, taken = state.by_id[lease.queue_id], lease.spans
         state.end_lease(lease)

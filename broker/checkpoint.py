@@ -13,6 +13,7 @@ from ..peers.raft.words import Members
 from .extents import Extent, Outcome
 from .groups import Group, Lease, Span
 from .model import Model
+from .notes import Note
 from .queues import Options, Queue
 from .ranges import RangeSet
 from .sessions import Answer, Session
@@ -41,6 +42,7 @@ class Checkpoint(NamedTuple):
     sessions: dict[int, bytes]
     extents: list[tuple[int, Extent]]  # (queue id, row)
     steps: list[tuple[int, int, list[Outcome]]]  # (queue id, home, outcomes)
+    notes: list[tuple[int, list[Note], list[int]]]  # (queue id, rows, first offsets of those that go before)
     kept: set[int]
     gone: Gone
 
@@ -62,6 +64,7 @@ def take(model: Model, consensus: Consensus) -> Checkpoint:
     state = model.state
     extents: list[tuple[int, Extent]] = []
     steps: list[tuple[int, int, list[Outcome]]] = []
+    notes: list[tuple[int, list[Note], list[int]]] = []
     queues: dict[int, bytes] = {}
     leases: dict[int, list[Lease]] = {}
     for lease in state.leases.values():
@@ -72,12 +75,23 @@ def take(model: Model, consensus: Consensus) -> Checkpoint:
             continue
         extents += [(queue_id, extent) for extent in queue.extents.take_recent()]
         steps += [(queue_id, home, step) for home, step in queue.outcomes.take_recent().items()]
+        notes.append((queue_id, *queue.notes.take_recent()))
         queues[queue_id] = msgpack.packb(_pack_queue(queue, leases.get(queue_id, [])))
     sessions = {id: _pack_session(state.sessions[id]) for id in sorted(state.touched_sessions) if id in state.sessions}
     kept = {extent.home for _, extent in extents} | {home for _, home, _ in steps} | state.schedules.take_fresh()
     packed = msgpack.packb(consensus)
     made = Checkpoint(
-        state.applied, consensus.floor, packed, _pack_meta(state), queues, sessions, extents, steps, kept, state.gone
+        state.applied,
+        consensus.floor,
+        packed,
+        _pack_meta(state),
+        queues,
+        sessions,
+        extents,
+        steps,
+        notes,
+        kept,
+        state.gone,
     )
     state.gone = Gone()
     state.touched_queues = set()
@@ -120,7 +134,10 @@ def _pack_meta(state: State) -> bytes:
 
 
 def _pack_session(session: Session) -> bytes:
-    fields = (session.id, session.secret, session.client, session.last, list(session.answers.items()))
+    fields = (
+        session.id, session.secret, session.client, session.last, list(session.answers.items()),
+        list(session.calls.items()), list(session.cancelled.items()),
+    )  # fmt: skip
     packed: bytes = msgpack.packb(fields)
     return packed
 
@@ -128,7 +145,7 @@ def _pack_session(session: Session) -> bytes:
 def _pack_queue(queue: Queue, leases: list[Lease]) -> list[Any]:
     return [
         queue.id, queue.name, queue.kind, queue.options._asdict(), queue.created_ms, queue.paused, queue.next,
-        queue.dropped, queue.bytes, queue.trimmed, queue.deleted, queue.outcomes.floor,
+        queue.dropped, queue.bytes, queue.trimmed, queue.deleted, queue.outcomes.pack(), queue.notes.pack(),
         [_pack_group(group, [lease for lease in leases if lease.group is group]) for group in queue.groups.values()],
     ]  # fmt: skip
 
@@ -137,7 +154,10 @@ def _pack_group(group: Group, leases: list[Lease]) -> list[Any]:
     return [
         group.name, group.floor, group.cursor, group.done, group.dead, list(group.acked), sorted(group.again),
         sorted(group.delayed),
-        [(it.id, it.session, it.pull, it.ends_ms, it.spans) for it in sorted(leases, key=lambda it: it.id)],
+        [
+            (it.id, it.session, it.pull, it.ends_ms, it.since_ms, it.spans)
+            for it in sorted(leases, key=lambda it: it.id)
+        ],
     ]  # fmt: skip
 
 
@@ -155,9 +175,11 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
     state.addresses = {node: Address(*address) for node, address in fields["addresses"]}
     state.disks = dict(fields["disks"])
     for raw in sessions:
-        id, secret, client, last, answers = msgpack.unpackb(raw, use_list=False)
+        id, secret, client, last, answers, calls, cancelled = msgpack.unpackb(raw, use_list=False)
         session = Session(id, secret, client, last)
         session.answers = {sequence: Answer(*answer) for sequence, answer in answers}
+        session.calls = {sequence: (Answer(*answer), queue) for sequence, (answer, queue) in calls}
+        session.cancelled = {lease: list(ranges) for lease, ranges in cancelled}
         state.sessions[id] = session
     for raw in queues:
         _unpack_queue(state, msgpack.unpackb(raw, use_list=False))
@@ -176,12 +198,14 @@ def _unpack_queue(state: State, fields: Any) -> None:
         size,
         trimmed,
         deleted,
-        outcomes_floor,
+        outcomes,
+        noted,
         groups,
     ) = fields
     queue = Queue(id, name, kind, Options(**options), created_ms, state.reader, next_offset)
     queue.paused, queue.dropped, queue.bytes, queue.trimmed, queue.deleted = paused, dropped, size, trimmed, deleted
-    queue.outcomes.floor = outcomes_floor
+    queue.outcomes.restore(outcomes)
+    queue.notes.restore(noted)
     queue.groups = {}
     state.by_id[id] = queue
     if deleted:
@@ -190,7 +214,7 @@ def _unpack_queue(state: State, fields: Any) -> None:
         state.queues[name] = queue
     for group_fields in groups:
         _unpack_group(state, queue, group_fields)
-    if not deleted and queue.dropped < queue.keeps_from:
+    if not deleted and (queue.dropped < queue.keeps_from or queue.notes.doomed):
         state.unswept[id] = queue
 
 
@@ -204,8 +228,8 @@ def _unpack_group(state: State, queue: Queue, fields: Any) -> None:
     for until_ms, span in delayed:
         group.put_delayed(Span(*span), until_ms)
     queue.groups[name] = group
-    for lease_id, session_id, pull, ends_ms, spans in leases:
-        lease = Lease(lease_id, queue.id, group, session_id, pull, [Span(*span) for span in spans], ends_ms)
+    for lease_id, session_id, pull, ends_ms, since_ms, spans in leases:
+        lease = Lease(lease_id, queue.id, group, session_id, pull, [Span(*span) for span in spans], ends_ms, since_ms)
         state.leases[lease_id] = lease
         group.leased += sum(span.end - span.first for span in lease.spans)
         if session_id in state.sessions:

@@ -9,7 +9,7 @@ from ..peers import messages as m
 from ..peers import wire
 from ..peers.errors import NoQuorum, NotPrimary, PenstockError, ProtocolError, shown
 from ..peers.raft.core import Raft
-from . import cluster, planning, reads
+from . import cluster, explain, job_requests, planning, reads
 from . import requests as ask
 from .desk import Desk, Frames
 from .greeting import Greeter
@@ -19,11 +19,11 @@ from .trim import Asked, Trim
 from .waiting import Waiting
 
 OPS = sorted(
-    [
-        *ask.COUNTED, *planning.COUNTED, "schedule_add", *reads.READS, *reads.WAITING_READS,
-        "hello", "pull", "watch", "ping", "bye", "status", "cluster",
-        "cluster_add", "cluster_remove", "cluster_transfer", "crash", "snapshot",
-    ]
+    {
+        *ask.COUNTED, *job_requests.COUNTED, *planning.COUNTED, *reads.READS, *reads.WAITING_READS, "schedule_add",
+        "hello", "pull", "watch", "ping", "bye", "status", "cluster", "cluster_add", "cluster_remove",
+        "cluster_transfer", "crash", "snapshot", "job_explain",
+    }
 )  # fmt: skip
 READERS_MAX = 10_000
 OF_THIS_NODE = ("ping", "status", "cluster", "crash", "snapshot")  # every node answers these itself
@@ -55,6 +55,7 @@ class Clients:
         self._readers: dict[bytes, None] = {}  # connections without a session, that only read, and only here
         self._makes: dict[str, Make] = {
             **ask.COUNTED,
+            **job_requests.COUNTED,
             **planning.COUNTED,
             "schedule_add": lambda args, payload, bounds: self.planner.add(args, payload, bounds, self.desk.now_ms),
             "cluster_add": lambda args, payload, bounds: cluster.add(raft, self.desk.state, self.disks, args),
@@ -92,8 +93,11 @@ class Clients:
                 raise ProtocolError(
                     f"{op} changes state, and its sequence is {sequence}", "count it: positive sequences"
                 )
-            known = session.recall(sequence)
-            self.desk.answer(route, sequence, known or self._counted(session, request, make))
+            answer = session.recall(sequence) or self._counted(session, request, make)
+            if op == "call" and sequence in session.calls:
+                self.waiting.call(route, session, sequence, request.args)
+            else:
+                self.desk.answer(route, sequence, answer)
         elif op == "bye":
             if self.greeter.bye(route, session, sequence):
                 self.end_session(session.id)
@@ -104,7 +108,7 @@ class Clients:
         """Propose what is asked for. A refusal is proposed too: it uses up the sequence, so that no gap follows."""
         try:
             command, payload = make(request.args, request.payload, self.bounds)
-            if type(command) in (m.Append, m.AddSchedule):  # only these: results and acks let go of what fills the disk
+            if fills(command):
                 self.desk.take_room(len(payload))
         except PenstockError as fault:
             command, payload = m.Refuse(fault.code, fault.message, fault.hint), b""
@@ -113,6 +117,8 @@ class Clients:
             self.desk.counters.refused += 1
         elif type(command) is m.Append:
             self.desk.counters.appended += command.count
+        elif type(command) is m.Call:
+            self.desk.counters.appended += 1
         elif type(command) is m.Ack or type(command) is m.Complete:
             self.desk.counters.acked += sum([count for _, count in command.ranges])
         return answer
@@ -133,6 +139,10 @@ class Clients:
             desk.reply(route, sequence, found.body, found.payload)
         elif op in reads.WAITING_READS:
             self.waiting.read(route, session, sequence, op, args)
+        elif op == "job_explain":
+            queue, offset = ask.name_of(args, "queue"), ask.integer(args, "offset", 0, ask.OFFSET_MAX)
+            seen = self.waiting.consumers(queue)
+            desk.reply(route, sequence, {"reasons": explain.explain(desk.state, queue, offset, desk.now_ms, seen)})
         elif op == "watch":
             self.waiting.watch(route, session, sequence, args)
         elif op in OF_THIS_NODE:
@@ -235,3 +245,10 @@ class Clients:
         if primary and primary != self.raft.node:
             return NotPrimary(f"node {self.raft.node} is a replica", "ask the primary", self._client_of(primary))
         return NoQuorum("no primary is known: too few nodes are alive, or they are electing one", "try again")
+
+
+def fills(command: m.Command) -> bool:
+    """Is this refused when the storage is full? Results and acks are not: they let go of what fills the disk."""
+    if isinstance(command, m.Complete):
+        return bool(command.outputs)
+    return isinstance(command, (m.Append, m.Call, m.LogLines, m.AddSchedule))

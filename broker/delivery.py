@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..peers import messages as m
-from ..peers.errors import InvalidArgument, LeaseLost
+from ..peers.errors import LeaseLost
 from ..peers.log import Entry
-from .extents import Extent, Outcome
+from ..peers.wire import unpack_payload
+from . import notes
+from .endings import Why, add_outcome, holder_of, note_failure
+from .extents import Extent
 from .groups import Group, Lease, Piece, Span
 from .queues import QUEUE, Options, Queue
 from .sessions import OK, Answer
@@ -40,7 +43,8 @@ def pull(state: State, entry: Entry, command: m.Pull) -> Answer:
     if not pieces:
         return NOTHING
     ends_ms = entry.stamp_ms + command.lease_ms
-    lease = Lease(entry.index, queue.id, group, entry.session, command.pull, _spans(pieces), ends_ms)
+    spans = _spans(pieces)
+    lease = Lease(entry.index, queue.id, group, entry.session, command.pull, spans, ends_ms, entry.stamp_ms)
     state.leases[lease.id] = lease
     state.sessions[entry.session].leases[command.pull] = lease.id
     state.timers.append(Timer(ends_ms, lease.id, queue.name, group.name))
@@ -71,7 +75,7 @@ def _spans(pieces: list[Piece]) -> list[Span]:
     return spans
 
 
-def _held(state: State, entry: Entry, lease_id: int, ranges: m.Ranges) -> tuple[Queue, Group, list[Span]]:
+def held(state: State, entry: Entry, lease_id: int, ranges: m.Ranges) -> tuple[Queue, Group, list[Span]]:
     """Take messages out of a live lease, in the order of the ranges. Raises LeaseLost, and then nothing has changed."""
     lease = state.leases.get(lease_id)
     if lease is None or lease.session != entry.session:
@@ -94,28 +98,15 @@ def _held(state: State, entry: Entry, lease_id: int, ranges: m.Ranges) -> tuple[
 
 
 def ack(state: State, entry: Entry, command: m.Ack) -> Answer:
-    queue, group, taken = _held(state, entry, command.lease, command.ranges)
-    _finish(state, queue, group, taken, "message.acked")
+    queue, group, taken = held(state, entry, command.lease, command.ranges)
+    for span in taken:
+        queue.notes.drop(span.first, span.end)
+    finish(state, queue, group, taken, "message.acked")
     return OK
 
 
-def complete(state: State, entry: Entry, command: m.Complete) -> Answer:
-    lease = state.leases.get(command.lease)
-    if lease is not None and lease.session == entry.session and (topic := state.by_id[lease.queue_id]).kind != QUEUE:
-        # Each group could end the same message, and an outcome is of one job.
-        raise InvalidArgument(f"{topic.name} is a topic and has no jobs", "ack what comes from a topic")
-    queue, group, taken = _held(state, entry, command.lease, command.ranges)
-    at = 0
-    for first, end, attempt, failures in taken:
-        queue.outcomes.add(
-            Outcome(first, end - first, entry.index, at, True, "done", "", attempt, failures, entry.stamp_ms, -1)
-        )
-        at += end - first
-    _finish(state, queue, group, taken, "job.done")
-    return OK
-
-
-def _finish(state: State, queue: Queue, group: Group, taken: list[Span], event: str) -> None:
+def finish(state: State, queue: Queue, group: Group, taken: list[Span], event: str) -> None:
+    """These are done: nobody gets them again."""
     for span in taken:
         group.finish(span.first, span.end)
         group.done += span.end - span.first
@@ -126,16 +117,27 @@ def _finish(state: State, queue: Queue, group: Group, taken: list[Span], event: 
 
 
 def nack(state: State, entry: Entry, command: m.Nack) -> Answer:
-    queue, group, taken = _held(state, entry, command.lease, command.ranges)
+    holder = holder_of(state, state.leases.get(command.lease))
+    queue, group, taken = held(state, entry, command.lease, command.ranges)
     delay_ms = queue.options.retry_delay_ms if command.delay_ms is None else command.delay_ms
-    return Answer("ok", {"dead": _fail(state, queue, group, taken, delay_ms, "it failed too often", command.has_error)})
+    why = Why("it failed too often", notes.NACKED, holder, command.reason, _error(entry, command.has_error))
+    return Answer("ok", {"dead": _fail(state, queue, group, taken, delay_ms, why)})
 
 
 def reject(state: State, entry: Entry, command: m.Reject) -> Answer:
-    queue, group, taken = _held(state, entry, command.lease, command.ranges)
+    holder = holder_of(state, state.leases.get(command.lease))
+    queue, group, taken = held(state, entry, command.lease, command.ranges)
     failed = [span._replace(failures=span.failures + 1) for span in taken]
-    _bury(state, queue, group, failed, command.reason or "it was rejected", command.has_error)
+    error = _error(entry, command.has_error)
+    why = Why(command.reason or "it was rejected", notes.REJECTED, holder, command.reason, error)
+    for span in failed:
+        note_failure(state, queue, span, why)
+    _bury(state, queue, group, failed, why)
     return Answer("ok", {"dead": sum(span.end - span.first for span in failed)})
+
+
+def _error(entry: Entry, has_error: bool) -> bytes | None:
+    return unpack_payload(entry.payload)[0][0] if has_error else None
 
 
 def release(state: State, entry: Entry, command: m.Release) -> Answer:
@@ -143,7 +145,7 @@ def release(state: State, entry: Entry, command: m.Release) -> Answer:
     ranges = command.ranges
     if ranges is None:
         ranges = tuple((span.first, span.end - span.first) for span in lease.spans) if lease is not None else ()
-    queue, group, taken = _held(state, entry, command.lease, ranges)
+    queue, group, taken = held(state, entry, command.lease, ranges)
     give_back(state, queue, group, taken)
     return OK
 
@@ -165,31 +167,32 @@ def extend(state: State, entry: Entry, command: m.Extend) -> Answer:
         lease.ends_ms = entry.stamp_ms + command.lease_ms
         state.touched_queues.add(lease.queue_id)
         state.timers.append(Timer(lease.ends_ms, lease.id, "", ""))
-    return Answer("ok", {"lost": lost})
+    cancelled = state.sessions[entry.session].take_cancelled(command.leases)
+    return Answer("ok", {"lost": lost, "cancelled": cancelled})
 
 
 def expire(state: State, entry: Entry, command: m.Expire) -> Answer:
     lease = state.leases.get(command.lease)
     if lease is not None and lease.ends_ms == command.ends_ms and lease.ends_ms <= entry.stamp_ms:
-        fail_lease(state, lease, "its lease ended too often")
+        fail_lease(state, lease, "its lease ended")
     return OK
 
 
-def fail_lease(state: State, lease: Lease, reason: str) -> None:
-    """The holder was not heard of in time: a failure for every message it held."""
+def fail_lease(state: State, lease: Lease, what: str) -> None:
+    """The holder was not heard of in time: a failure for every message it held. `what` happened, in words."""
     queue, taken = state.by_id[lease.queue_id], lease.spans
+    why = Why(f"{what} too often", notes.EXPIRED, holder_of(state, lease), what)
     state.end_lease(lease)
-    _fail(state, queue, lease.group, taken, queue.options.retry_delay_ms, reason, False)
+    _fail(state, queue, lease.group, taken, queue.options.retry_delay_ms, why)
 
 
-def _fail(
-    state: State, queue: Queue, group: Group, taken: list[Span], delay_ms: int, reason: str, has_error: bool
-) -> int:
+def _fail(state: State, queue: Queue, group: Group, taken: list[Span], delay_ms: int, why: Why) -> int:
     """One failure more for each; those that reach the limit go to the dead letters. Returns how many those are."""
     limit = queue.options.max_failures
     dead: list[Span] = []
     for span in taken:
         failed = span._replace(failures=span.failures + 1)
+        note_failure(state, queue, failed, why)
         if limit is not None and failed.failures >= limit:
             dead.append(failed)
             continue
@@ -201,11 +204,11 @@ def _fail(
     if delay_ms and len(dead) < len(taken):
         state.timers.append(Timer(state.stamp_ms + delay_ms, 0, queue.name, group.name))
     state.wake_group(queue.name, group.name)
-    _bury(state, queue, group, dead, reason, has_error)
+    _bury(state, queue, group, dead, why)
     return sum(span.end - span.first for span in dead)
 
 
-def _bury(state: State, queue: Queue, group: Group, spans: list[Span], reason: str, has_error: bool) -> None:
+def _bury(state: State, queue: Queue, group: Group, spans: list[Span], why: Why) -> None:
     """To the dead-letter queue and terminal, in one. The messages stay where they are: both queues point there."""
     if not spans:
         return
@@ -215,22 +218,19 @@ def _bury(state: State, queue: Queue, group: Group, spans: list[Span], reason: s
         for extent, start, end in queue.extents.between(span.first, span.end):
             note = {
                 "penstock-queue": queue.name, "penstock-offset": start,
-                "penstock-failures": span.failures, "penstock-reason": reason,
+                "penstock-failures": span.failures, "penstock-reason": why.dead,
             }  # fmt: skip
+            if why.text and why.text != why.dead:
+                note["penstock-error"] = why.text[: notes.REASON_MAX]
             if queue.kind != QUEUE:  # the other groups have nothing to do with it
                 note["penstock-group"] = group.name
             share(state, dead_queue, extent, start, end, note)
         if queue.kind == QUEUE:
-            start = 0 if has_error else -1
-            queue.outcomes.add(
-                Outcome(
-                    span.first, span.end - span.first, state.applied, start, False, "dead", reason,
-                    span.attempt, span.failures, state.stamp_ms, dead_offset,
-                )
-            )  # fmt: skip
+            start = -1 if why.error is None else 0
+            add_outcome(state, queue, span, "dead", why.dead, holder=why.holder, start=start, dead_offset=dead_offset)
         group.finish(span.first, span.end)
         group.dead += span.end - span.first
-        _tell(state, "job.dead", queue, group, span, failures=span.failures, reason=reason)
+        _tell(state, "job.dead", queue, group, span, failures=span.failures, reason=why.dead)
     state.wake_group(queue.name, group.name)
     state.wake_group(dead_queue.name, "")
     state.ended[queue.name] = None
@@ -256,7 +256,7 @@ def _dead_queue(state: State, queue: Queue) -> Queue:
 
 def share(state: State, queue: Queue, extent: Extent, start: int, end: int, note: dict[str, Any] | None) -> int:
     """Append messages that lie in a log entry already. Returns the offset of the first one."""
-    state.shares[extent.home] = state.shares.get(extent.home, 0) + 1
+    state.hold(extent.home)
     size = extent.size * (end - start) // extent.count
     place = extent.start + start - extent.first
     state.touched_queues.add(queue.id)

@@ -6,6 +6,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
+from .notes import Note
+
 
 class Extent(NamedTuple):
     """`count` messages from offset `first` on are bodies `start`.. of the `total` in log entry `home`."""
@@ -39,6 +41,9 @@ class Outcome(NamedTuple):
     failures: int
     stamp_ms: int
     dead_offset: int  # where the first one lies in the dead-letter queue; -1: nowhere
+    submitted_ms: int = 0  # when the first one was published
+    started_ms: int = 0  # when the last try began; 0: there was none that this ended
+    owner: str = ""  # whose try that was
 
 
 class Reader(Protocol):
@@ -58,6 +63,12 @@ class Reader(Protocol):
 
     def next_step(self, queue_id: int, after: int) -> int | None:
         """The home of the first step behind `after`."""
+
+    def note(self, queue_id: int, offset: int) -> Note | None:
+        """The row with the highest first offset at or below `offset`."""
+
+    def next_note(self, queue_id: int, offset: int) -> int | None:
+        """The lowest first offset of a row at or above `offset`."""
 
 
 class Extents:

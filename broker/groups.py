@@ -33,10 +33,18 @@ class Piece(NamedTuple):
 class Lease:
     """A grant of messages to a session until `ends_ms`. Its id, the index of its entry, is the fencing token."""
 
-    __slots__ = ("ends_ms", "group", "id", "pull", "queue_id", "session", "spans")
+    __slots__ = ("ends_ms", "group", "id", "pull", "queue_id", "session", "since_ms", "spans")
 
     def __init__(
-        self, id: int, queue_id: int, group: Group, session: int, pull: int, spans: list[Span], ends_ms: int
+        self,
+        id: int,
+        queue_id: int,
+        group: Group,
+        session: int,
+        pull: int,
+        spans: list[Span],
+        ends_ms: int,
+        since_ms: int,
     ) -> None:
         self.id = id
         self.queue_id = queue_id
@@ -45,6 +53,7 @@ class Lease:
         self.pull = pull
         self.spans = spans  # ascending
         self.ends_ms = ends_ms
+        self.since_ms = since_ms
 
     def split(self, ranges: tuple[tuple[int, int], ...]) -> tuple[list[Span], list[Span]] | None:
         """(what of the lease lies in the ranges, what is left of it); None if a range is not all of it held."""

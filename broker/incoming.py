@@ -35,7 +35,9 @@ class Incoming:
             raise NoRoom(f"{free_bytes} bytes are free, a snapshot of {used_bytes} is to come")
         self.folder = data / FOLDER
         self.folder.mkdir()
-        self._env = lmdb.open(str(self.folder), map_size=MAP_BYTES, max_dbs=8, sync=True, metasync=True, writemap=False)
+        self._env = lmdb.open(
+            str(self.folder), map_size=MAP_BYTES, max_dbs=16, sync=True, metasync=True, writemap=False
+        )
         self._dbs = [self._env.open_db(table) for table in TABLES]
         self._state = self._dbs[TABLES.index(b"state")]
         self._page_bytes = int(self._env.stat()["psize"])

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..peers import messages as m
-from ..peers.errors import InvalidArgument, NotFound
-from ..peers.log import Entry
-from .delivery import share
+from ..peers.errors import InvalidArgument
 from .extents import Outcome
 from .groups import Group, Span
 from .queues import QUEUE, Queue
-from .sessions import Answer
 from .state import State
 
 STATUSES = ("queued", "delayed", "running", "failed", "done", "dead", "cancelled", "expired", "unknown")
@@ -63,6 +59,20 @@ class Jobs:
         stretches += [(s, e, "queued", None) for s, e in self.group.acked.gaps(self.group.cursor, self.queue.next)]
         return iter(sorted(stretch for stretch in stretches if stretch[1] > offset))
 
+    def due_ms(self, offset: int) -> int | None:
+        """When a delayed job may be given; None: it is not delayed."""
+        return next((until_ms for span, until_ms in self._delayed if span.first <= offset < span.end), None)
+
+    def ahead(self, offset: int) -> int:
+        """How many of those that could be given now come before this one."""
+        span = self._place(offset)[1]
+        ready = [*self._waiting, *(span for span, until_ms in self._delayed if until_ms <= self.now_ms)]
+        count = sum(min(it.end, offset) - it.first for it in ready if it.first < offset or span is None)
+        if span is None:  # fresh: behind everything that was given before
+            count = sum(it.end - it.first for it in ready)
+            count += sum(stop - start for start, stop in self.group.acked.gaps(self.group.cursor, offset))
+        return count
+
     def _place(self, offset: int) -> tuple[str, Span | None]:
         if (span := _find(self._leased, offset)) is not None:
             return "running", span
@@ -93,92 +103,3 @@ def ended_info(outcome: Outcome, offset: int) -> dict[str, Any]:
     if outcome.dead_offset >= 0:
         info["dead_offset"] = outcome.dead_offset + offset - outcome.first
     return info
-
-
-def cancel(state: State, entry: Entry, command: m.Cancel) -> Answer:
-    """A waiting job ends at once; a running one loses its lease, so that its completion will be refused."""
-    queue = job_queue(state, command.queue)
-    offset, group = command.offset, queue.groups[""]
-    job_id = f"{queue.name}/{offset}"
-    if not 0 <= offset < queue.next:
-        raise NotFound(f"there is no job {job_id}", "look at the list of jobs for its number")
-    if offset < group.floor or group.acked.end_at(offset) is not None:
-        status = Jobs(state, queue, entry.stamp_ms).describe(offset)["status"]
-        raise InvalidArgument(
-            f"job {job_id} has ended already ({status})", "only a job that has not ended can be cancelled"
-        )
-    span = group.take_waiting(offset) or _take_leased(state, queue, offset)
-    assert span is not None, (queue.name, offset)
-    queue.outcomes.add(
-        Outcome(
-            offset, 1, entry.index, -1, False, "cancelled", "it was cancelled", span.attempt, span.failures,
-            entry.stamp_ms, -1,
-        )
-    )  # fmt: skip
-    group.finish(offset, offset + 1)
-    state.wake_group(queue.name, group.name)
-    state.ended[queue.name] = None
-    state.drop(queue)
-    state.emit("job.cancelled", queue.name, offset, 1)
-    return Answer("ok", {"status": "cancelled"})
-
-
-def _take_leased(state: State, queue: Queue, offset: int) -> Span | None:
-    for lease in state.leases.values():
-        if lease.queue_id == queue.id and (parts := lease.split(((offset, 1),))) is not None:
-            taken, lease.spans = parts
-            lease.group.leased -= 1
-            if not lease.spans:
-                state.forget_lease(lease)
-            return taken[0]
-    return None
-
-
-def retry(state: State, entry: Entry, command: m.Retry) -> Answer:
-    """A dead job's message leaves the dead-letter queue and becomes a new job."""
-    queue = job_queue(state, command.queue)
-    offset = command.offset
-    job_id = f"{queue.name}/{offset}"
-    info = Jobs(state, queue, entry.stamp_ms).describe(offset)
-    if info["status"] == "unknown":
-        raise NotFound(f"there is no job {job_id}", "look at the list of jobs for its number")
-    if info["status"] != "dead":
-        hint = (
-            "submit it again"
-            if info["status"] in ("done", "cancelled", "expired")
-            else "only a dead job can be retried"
-        )
-        raise InvalidArgument(f"job {job_id} is not dead but {info['status']}", hint)
-    dead_queue, dead_offset = _dead_letter(state, queue, info["dead_offset"], offset)
-    extent = dead_queue.extents.at(dead_offset)
-    queue.check_room(1, extent.size // extent.count)
-    if dead_queue.groups[""].take_waiting(dead_offset) is None:
-        raise InvalidArgument(
-            f"the dead letter of job {job_id} is leased by a consumer", "try again when it is released"
-        )
-    new_offset = share(state, queue, extent, dead_offset, dead_offset + 1, None)
-    dead_queue.groups[""].finish(dead_offset, dead_offset + 1)
-    state.drop(dead_queue)
-    state.wake(queue)
-    state.emit("job.queued", queue.name, new_offset, 1, retry_of=offset)
-    return Answer("ok", {"offset": new_offset})
-
-
-def _dead_letter(state: State, queue: Queue, dead_offset: int, offset: int) -> tuple[Queue, int]:
-    """Where the message of a dead job lies: in a dead-letter queue, unless it was taken or purged there."""
-    for name, candidate in state.queues.items():
-        if not name.startswith(queue.name + ".dead") and candidate is not queue:
-            continue
-        group = candidate.groups.get("")
-        if group is None or not max(group.floor, candidate.dropped) <= dead_offset < candidate.next:
-            continue
-        if group.acked.end_at(dead_offset) is not None:
-            continue
-        note = candidate.extents.at(dead_offset).note or {}
-        at = offset - (dead_offset - candidate.extents.at(dead_offset).first)
-        if note.get("penstock-queue") == queue.name and note.get("penstock-offset") == at:
-            return candidate, dead_offset
-    raise NotFound(
-        f"the message of dead job {queue.name}/{offset} is no longer in the dead-letter queue",
-        "it was retried, taken or purged; submit the job again",
-    )

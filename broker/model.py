@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..peers import messages as m
 from ..peers.errors import ERRORS, PenstockError, SessionExpired
 from ..peers.log import Entry
-from . import admin, delivery, jobs, scheduling, topics
+from . import admin, calls, cancelling, completion, delivery, scheduling, topics, transfer
 from .extents import Reader
 from .sessions import OK, Answer, refusal
 from .state import State
@@ -57,7 +57,7 @@ class Model:
             case m.Ack():
                 return delivery.ack(state, entry, command)
             case m.Complete():
-                return delivery.complete(state, entry, command)
+                return completion.complete(state, entry, command)
             case m.Nack():
                 return delivery.nack(state, entry, command)
             case m.Reject():
@@ -119,6 +119,18 @@ class Model:
                 state.forget(queue, command.home)
                 return OK
             case m.Cancel():
-                return jobs.cancel(state, entry, command)
+                return cancelling.cancel(state, entry, command)
             case m.Retry():
-                return jobs.retry(state, entry, command)
+                return transfer.retry(state, command)
+            case m.RetryDead():
+                return transfer.retry_dead(state, command)
+            case m.Move():
+                return transfer.move(state, command)
+            case m.Progress():
+                return calls.progress(state, entry, command)
+            case m.LogLines():
+                return calls.log(state, entry, command)
+            case m.Call():
+                return calls.call(state, entry, command)
+            case m.ForgetJob():
+                return calls.forget_job(state, entry, command)

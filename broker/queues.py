@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..peers.errors import InvalidArgument, QueueFull, shown
 from .extents import Extent, Extents, Reader
 from .groups import Group
+from .notes import Notes
 from .outcomes import Outcomes
 
 QUEUE, TOPIC = "queue", "topic"
+NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,199}(?:\.dead){0,4}")  # the longest name has dead letters, too
 DROP_MAX = 256  # extents dropped within one command; the rest is swept in commands of their own, so no turn is long
 
 
@@ -25,6 +28,7 @@ class Options(NamedTuple):
     retention_ms: int | None = None
     retention_bytes: int | None = None
     retention_messages: int | None = None
+    result_queue: str | None = None
 
 
 _LEAST = {
@@ -37,7 +41,7 @@ _LEAST = {
     "retention_bytes": 1,
     "retention_messages": 1,
 }
-LIMITS = {"max_messages", "max_bytes"}  # of queues only
+LIMITS = {"max_messages", "max_bytes", "result_queue"}  # of queues only
 RETENTION = {"retention_ms", "retention_bytes", "retention_messages"}  # of topics only
 _MAY_BE_NONE = {"max_failures", *LIMITS, *RETENTION}
 OPTION_MAX = 2**53
@@ -46,13 +50,17 @@ OPTION_MAX = 2**53
 def change_options(options: Options, changes: Mapping[str, Any], kind: str) -> Options:
     """The options with the changes made. Raises InvalidArgument, which names the option and what would be right."""
     for name, value in changes.items():
-        if name not in _LEAST:
-            raise InvalidArgument(f"unknown option {shown(name)}", f"options are {', '.join(_LEAST)}")
+        if name not in _LEAST and name != "result_queue":
+            raise InvalidArgument(f"unknown option {shown(name)}", f"options are {', '.join(Options._fields)}")
         if kind == QUEUE and name in RETENTION and value is not None:
             raise InvalidArgument(f"{name} is for topics", "a queue keeps a message until it is done")
         if kind == TOPIC and name in LIMITS and value is not None:
             raise InvalidArgument(f"{name} is for queues", f"a topic keeps what {', '.join(sorted(RETENTION))} let it")
         if value is None and name in _MAY_BE_NONE:
+            continue
+        if name == "result_queue":
+            if type(value) is not str or NAME.fullmatch(value) is None:
+                raise InvalidArgument(f"option result_queue is {shown(value)}", "give the name of a queue, or nil")
             continue
         if type(value) is not int or not _LEAST[name] <= value <= OPTION_MAX:
             right = f"an integer from {_LEAST[name]} on" + (" or nil" if name in _MAY_BE_NONE else "")
@@ -77,6 +85,7 @@ class Queue:
         self.bytes = 0
         self.extents = Extents(id, reader)
         self.outcomes = Outcomes(id, reader)
+        self.notes = Notes(id, reader)
         self.groups: dict[str, Group] = {"": Group("", next_offset)} if kind == QUEUE else {}
         self.trimmed = next_offset  # topics: messages below this are past their retention
         self.deleted = False

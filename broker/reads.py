@@ -11,7 +11,9 @@ from ..peers.wire import Part, join_payload, pack_payload, unpack_payload
 from . import requests as ask
 from .extents import Outcome
 from .groups import Piece
+from .job_info import describe_job
 from .jobs import STATUSES, Jobs, ended_info, job_queue
+from .origins import note_at
 from .queues import QUEUE, TOPIC, Queue
 from .scheduling import schedule_of
 from .state import State
@@ -50,10 +52,8 @@ def delivery(pieces: list[Piece], payload: Payload) -> tuple[list[list[int]], by
         if extent.note is None:
             parts.append(Part(raw, place, place + end - start, extent.total, extent.plain))
             continue
-        for at in range(end - start):
-            note = extent.note
-            if "penstock-offset" in note:  # dead letters: each of them says where it came from
-                note = {**note, "penstock-offset": note["penstock-offset"] + start + at - extent.first}
+        for at in range(end - start):  # dead letters: each of them says where it came from
+            note = note_at(extent.note, start + at - extent.first)
             parts.append(Part(raw, place + at, place + at + 1, extent.total, extent.plain, note))
     return ranges, join_payload(parts) if parts else None
 
@@ -143,6 +143,11 @@ def job_status(state: State, args: ask.Args, now_ms: int, payload: Payload) -> F
     return Found({"jobs": [jobs.describe(offset) for offset in offsets]})
 
 
+def job_info(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+    queue = job_queue(state, ask.name_of(args, "queue"))
+    return Found(describe_job(state, queue, ask.integer(args, "offset", 0, ask.OFFSET_MAX), now_ms, payload))
+
+
 def list_jobs(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
     queue = job_queue(state, ask.name_of(args, "queue"))
     status = None if args.get("status") is None else ask.choice(args, "status", STATUSES)
@@ -186,6 +191,12 @@ def job_result(state: State, args: ask.Args, now_ms: int, payload: Payload) -> F
     return Found({"status": info["status"], "reason": info.get("reason", "")}, raw)
 
 
+def call(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
+    """As `job_result`, of the job that a call has made."""
+    found = job_result(state, args, now_ms, payload)
+    return None if found is None else Found({"offset": args["offset"], **found.body}, found.payload)
+
+
 def outcomes(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
     """What ended since; None: nothing did."""
     queue = job_queue(state, ask.name_of(args, "queue"))
@@ -220,9 +231,9 @@ def _data(outcome: Outcome, payload: Payload) -> list[bytes]:
 WaitingRead = Callable[[State, ask.Args, int, Payload], Found | None]  # None: nothing yet
 READS: Mapping[str, Callable[[State, ask.Args, int, Payload], Found]] = {
     "list": list_queues, "describe": describe, "peek": peek, "schedules": list_schedules, "schedule": describe_schedule,
-    "job_status": job_status, "jobs": list_jobs,
+    "job_status": job_status, "jobs": list_jobs, "job_info": job_info,
 }  # fmt: skip
-WAITING_READS: Mapping[str, WaitingRead] = {"job_result": job_result, "outcomes": outcomes, "read": read}
+WAITING_READS: Mapping[str, WaitingRead] = {"job_result": job_result, "outcomes": outcomes, "read": read, "call": call}
 
 
 def nothing_yet(op: str, args: ask.Args, state: State, now_ms: int) -> dict[str, Any]:
@@ -233,4 +244,5 @@ def nothing_yet(op: str, args: ask.Args, state: State, now_ms: int) -> dict[str,
         topic = topic_of(state, args["topic"])
         return {"lease": None, "ranges": [], "first": topic.next, "next": topic.next, "end": topic.next}
     queue = job_queue(state, args["queue"])
-    return {"status": Jobs(state, queue, now_ms).describe(args["offset"])["status"], "reason": ""}
+    body = {"status": Jobs(state, queue, now_ms).describe(args["offset"])["status"], "reason": ""}
+    return {"offset": args["offset"], **body} if op == "call" else body

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,16 +10,16 @@ from ..peers import messages as m
 from ..peers.errors import InvalidArgument, TooLarge, shown
 from ..peers.messages import Command, Ranges
 from ..peers.wire import pack_payload, unpack_payload
-from .queues import LIMITS, QUEUE, TOPIC, Options, change_options
+from .queues import LIMITS, NAME, QUEUE, TOPIC, Options, change_options
 from .topics import EARLIEST, LATEST, STARTS
 
 Args = Mapping[str, Any]
-NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,199}(?:\.dead){0,4}")  # the longest name has dead letters, too
 RANGES_MAX = 100_000
 LEASES_MAX = 100_000
 DELAY_MAX_MS = 10 * 365 * 86_400_000
 OFFSET_MAX = 2**62
 REASON_MAX = 10_000
+WAIT_MAX_MS = 3_600_000
 NO_PAYLOAD = b""
 
 
@@ -100,7 +99,7 @@ def _shown(value: Any) -> str:
     return "missing" if value is _MISSING else shown(value)
 
 
-def _lease(args: Args) -> int:
+def lease_of(args: Args) -> int:
     return integer(args, "lease", 0, OFFSET_MAX)
 
 
@@ -176,11 +175,11 @@ def _group_delete(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal
 def _append(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     queue = name_of(args, "queue")
     count = integer(args, "count", 1, OFFSET_MAX)
-    raw, plain = _bodies(payload, count, bounds)
+    raw, plain = bodies(payload, count, bounds)
     return Proposal(m.Append(queue, count, len(raw), plain), raw)
 
 
-def _bodies(payload: bytes | None, count: int, bounds: Bounds) -> tuple[bytes, bool]:
+def bodies(payload: bytes | None, count: int, bounds: Bounds) -> tuple[bytes, bool]:
     """The payload, checked, and whether it has no headers."""
     if payload is None:
         raise InvalidArgument("the payload is missing", "send a third frame: msgpack [bodies, headers]")
@@ -203,13 +202,7 @@ def _bodies(payload: bytes | None, count: int, bounds: Bounds) -> tuple[bytes, b
 
 
 def _ack(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
-    return Proposal(m.Ack(_lease(args), ranges(args)), NO_PAYLOAD)
-
-
-def _complete(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
-    settled = ranges(args)
-    raw, _ = _bodies(payload, sum(count for _, count in settled), bounds)
-    return Proposal(m.Complete(_lease(args), settled), raw)
+    return Proposal(m.Ack(lease_of(args), ranges(args)), NO_PAYLOAD)
 
 
 def _nack(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
@@ -217,13 +210,14 @@ def _nack(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     if delay_ms is not None:
         integer(args, "delay_ms", 0, DELAY_MAX_MS)
     error = _error(args, bounds)
-    return Proposal(m.Nack(_lease(args), ranges(args), delay_ms, bool(error)), error)
+    reason = text(args, "reason", REASON_MAX, "")
+    return Proposal(m.Nack(lease_of(args), ranges(args), delay_ms, bool(error), reason), error)
 
 
 def _reject(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     reason = text(args, "reason", REASON_MAX, "")
     error = _error(args, bounds)
-    return Proposal(m.Reject(_lease(args), ranges(args), reason, bool(error)), error)
+    return Proposal(m.Reject(lease_of(args), ranges(args), reason, bool(error)), error)
 
 
 def _error(args: Args, bounds: Bounds) -> bytes:
@@ -236,7 +230,7 @@ def _error(args: Args, bounds: Bounds) -> bytes:
 
 
 def _release(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
-    return Proposal(m.Release(_lease(args), ranges(args) if args.get("ranges") is not None else None), NO_PAYLOAD)
+    return Proposal(m.Release(lease_of(args), ranges(args) if args.get("ranges") is not None else None), NO_PAYLOAD)
 
 
 def _extend(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
@@ -246,17 +240,8 @@ def _extend(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     return Proposal(m.Extend(leases, lease_ms(args, bounds)), NO_PAYLOAD)
 
 
-def _cancel(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
-    return Proposal(m.Cancel(name_of(args, "queue"), integer(args, "offset", 0, OFFSET_MAX)), NO_PAYLOAD)
-
-
-def _retry(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
-    return Proposal(m.Retry(name_of(args, "queue"), integer(args, "offset", 0, OFFSET_MAX)), NO_PAYLOAD)
-
-
 COUNTED: dict[str, Callable[[Args, bytes | None, Bounds], Proposal]] = {
-    "append": _append, "ack": _ack, "complete": _complete, "nack": _nack, "reject": _reject, "release": _release,
+    "append": _append, "ack": _ack, "nack": _nack, "reject": _reject, "release": _release,
     "extend": _extend, "create": _create, "configure": _configure, "delete": _delete, "purge": _purge, "pause": _pause,
     "resume": _resume, "group_create": _group_create, "group_seek": _group_seek, "group_delete": _group_delete,
-    "job_cancel": _cancel, "job_retry": _retry,
 }  # fmt: skip

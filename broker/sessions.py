@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from ..peers.errors import PenstockError, ProtocolError, to_body
 
+CALLS_MAX = 1_000  # calls of one session whose answers are kept beyond the window
+CANCELLED_MAX = 1_000  # leases of one session, of which it is not yet told what was cancelled
 WINDOW = 128  # counted requests a client may have without a reply; a part of the model, so no setting
 
 
@@ -25,9 +27,13 @@ def refusal(error: PenstockError) -> Answer:
 
 
 class Session:
-    """`last`: the highest sequence used. `answers`: those to the last `window` of them. `leases`: what it holds."""
+    """`last`: the highest sequence used. `answers`: those to the last `window` of them. `leases`: what it holds.
 
-    __slots__ = ("answers", "client", "id", "last", "leases", "secret")
+    `calls`: answers to calls, with the queue, by sequence; they are kept until the job is forgotten. `cancelled`: what
+    was taken out of its leases, by lease, and has not been told.
+    """
+
+    __slots__ = ("answers", "calls", "cancelled", "client", "id", "last", "leases", "secret")
 
     def __init__(self, id: int, secret: str, client: str, last: int) -> None:
         self.id = id
@@ -35,6 +41,8 @@ class Session:
         self.client = client
         self.last = last
         self.answers: dict[int, Answer] = {}
+        self.calls: dict[int, tuple[Answer, str]] = {}
+        self.cancelled: dict[int, list[tuple[int, int]]] = {}
         self.leases: dict[int, int] = {}  # by the sequence of the pull: the lease it was given
 
     @property
@@ -56,6 +64,8 @@ class Session:
         known = self.answers.get(sequence)
         if known is not None:
             return known
+        if sequence in self.calls:
+            return self.calls[sequence][0]
         return refusal(
             ProtocolError(
                 f"sequence {sequence} was used long ago, its answer is no longer remembered (the last is {self.last})",
@@ -67,3 +77,28 @@ class Session:
         self.last = sequence
         self.answers[sequence] = answer
         self.answers.pop(sequence - WINDOW, None)
+
+    def keep_call(self, sequence: int, answer: Answer, queue: str) -> None:
+        """Remember the answer to a call beyond the window."""
+        self.calls[sequence] = answer, queue
+        if len(self.calls) > CALLS_MAX:
+            del self.calls[next(iter(self.calls))]
+
+    def drop_call(self, queue: str, offset: int) -> None:
+        """The job that a call made is forgotten."""
+        for sequence, (answer, name) in self.calls.items():
+            if name == queue and answer.body["offset"] == offset:
+                del self.calls[sequence]
+                return
+
+    def note_cancelled(self, lease: int, ranges: list[tuple[int, int]]) -> None:
+        """These were cancelled while it held them; it is told when it asks for more time."""
+        self.cancelled.setdefault(lease, []).extend(ranges)
+        if len(self.cancelled) > CANCELLED_MAX:
+            del self.cancelled[next(iter(self.cancelled))]
+
+    def take_cancelled(self, leases: tuple[int, ...]) -> list[tuple[int, int, int]]:
+        """What was cancelled of these leases and not told yet: (lease, first, count)."""
+        if not self.cancelled:
+            return []
+        return [(lease, *each) for lease in leases for each in self.cancelled.pop(lease, ())]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ..peers.errors import NotFound
 from ..peers.messages import Address
 from .events import TEXT_MAX, TYPES, Event
-from .extents import Reader
+from .extents import Outcome, Reader
 from .groups import Group, Lease
 from .queues import QUEUE, Options, Queue
 from .schedules import Schedules
@@ -112,6 +112,7 @@ class State:
             if on_disk:
                 self.gone.extents.append((queue.id, extent.first))
             self.release_home(extent.home)
+        more = queue.notes.sweep() or more
         if queue.deleted and not more:
             more = self.forget(queue, self.applied)
             if not more:
@@ -123,8 +124,12 @@ class State:
             self.unswept.pop(queue.id, None)
         self.touched_queues.add(queue.id)
 
+    def hold(self, home: int) -> None:
+        """One extent more points at a log entry that something points at already."""
+        self.shares[home] = self.shares.get(home, 0) + 1
+
     def release_home(self, home: int) -> None:
-        """One extent less points at a log entry; without any, the entry goes."""
+        """One extent or step less points at a log entry; without any, the entry goes."""
         more = self.shares.get(home)
         if more is None:
             self.gone.homes.add(home)
@@ -136,24 +141,38 @@ class State:
     def forget(self, queue: Queue, home: int) -> bool:
         """Forget outcomes up to step `home`, FORGET_MAX of them. True: there are more."""
         outcomes = queue.outcomes
-        steps: list[int] = []
+        steps: list[tuple[int, list[Outcome]]] = []
         more = False
-        for step_home, step in outcomes.after(0):
+        for step_home, step in outcomes.steps_after(0):
             if step_home > home:
                 break
             if len(steps) == FORGET_MAX:
                 more = True
                 break
-            steps.append(step_home)
-            if step_home not in outcomes.steps:
-                self.gone.steps.append((queue.id, step_home, [outcome.first for outcome in step]))
-            self.gone.homes.add(step_home)
-        for step_home in steps:
+            steps.append((step_home, step))
+        for step_home, step in steps:
+            for outcome in step:
+                queue.notes.drop(outcome.first, outcome.first + outcome.count)
             if step_home in outcomes.steps:
                 outcomes.drop_recent(step_home)
-            outcomes.floor = step_home
+            else:
+                self.gone.steps.append((queue.id, step_home, [outcome.first for outcome in step]))
+            self.release_home(step_home)
+            outcomes.raise_floor(step_home)
+        if queue.notes.sweep():
+            self.unswept[queue.id] = queue
         self.touched_queues.add(queue.id)
         return more
+
+    def forget_outcome(self, queue: Queue, outcome: Outcome, offset: int) -> None:
+        """Forget how one job ended, before its time, and what is noted of it."""
+        queue.notes.drop(offset, offset + 1)
+        step = queue.outcomes.forget(outcome, offset)
+        if step is not None:
+            if step:
+                self.gone.steps.append((queue.id, outcome.home, [each.first for each in step]))
+            self.release_home(outcome.home)
+        self.drop(queue)
 
     def wake(self, queue: Queue) -> None:
         """Parked pulls of all groups should look again."""

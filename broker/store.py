@@ -19,6 +19,7 @@ from .extents import Extent, Outcome
 from .folder import StartError as StartError
 from .folder import lock_folder, sync_folder
 from .incoming import Incoming, clear
+from .notes import Note, note_of
 from .rows import OWN, TABLES, begin, put, unseal
 from .rows import CorruptRow as CorruptRow
 from .rows import key as _row_key
@@ -67,7 +68,7 @@ class Store:
         try:
             # Sparse: the file grows with use. See HEADROOM_BYTES for why it is larger than the limit.
             self._env = lmdb.open(
-                str(self.folder), map_size=map_size_bytes + map_size_bytes // 4 + self._headroom_bytes, max_dbs=8,
+                str(self.folder), map_size=map_size_bytes + map_size_bytes // 4 + self._headroom_bytes, max_dbs=16,
                 max_readers=16, sync=True, metasync=True, writemap=False,
             )  # fmt: skip
         except lmdb.Error as fault:
@@ -78,7 +79,7 @@ class Store:
             ) from fault
         self._env.reader_check()
         self._dbs = tuple([self._env.open_db(table) for table in TABLES])
-        self._log, self._extents, self._outcomes, self._steps, self._state, self._pins = self._dbs
+        self._log, self._extents, self._outcomes, self._steps, self._state, self._pins, self._notes = self._dbs
         self._page_bytes = int(self._env.stat()["psize"])
         self._read: Any = None
         self._write: Any = None  # only with durability "interval": open from one fsync to the next
@@ -209,6 +210,11 @@ class Store:
             for outcome in step:
                 row = msgpack.packb((outcome.first, outcome.count, home))
                 put(txn, self._outcomes, _row_key(queue_id, outcome.first), row)
+        for queue_id, notes, gone in made.notes:
+            for first in gone:
+                txn.delete(_row_key(queue_id, first), db=self._notes)
+            for note in notes:
+                put(txn, self._notes, _row_key(queue_id, note.first), msgpack.packb(note))
         for queue_id, packed in made.queues.items():
             put(txn, self._state, b"q" + _INDEX.pack(queue_id), packed)
         for session_id, packed in made.sessions.items():
@@ -332,6 +338,13 @@ class Store:
 
     def next_step(self, queue_id: int, after: int) -> int | None:
         return self._next_number(self._steps, queue_id, after + 1)
+
+    def note(self, queue_id: int, offset: int) -> Note | None:
+        row = self._row_below(self._notes, queue_id, offset, "note")
+        return None if row is None else note_of(row)
+
+    def next_note(self, queue_id: int, offset: int) -> int | None:
+        return self._next_number(self._notes, queue_id, offset)
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ from . import requests as ask
 from .delivery import pieces_of
 from .desk import Desk
 from .events import PATTERNS_MAX, Place, Ring, cursor, place_of, types_of
+from .explain import IDLE_MS, Consumers
 from .groups import Piece
 from .parking import Parked, Parking
 from .sessions import Session
 
-WAIT_MAX_MS = 3_600_000
 PULL_BYTES = 4 << 20
+GRANTS_MAX = 20_000  # queues; then those without a recent one are forgotten
 EVENTS_MAX = 1000  # in one answer
 WATCH = ("", "watch")  # where those who watch wait: no queue has this name
 
@@ -32,6 +33,7 @@ class Waiting:
         self._told = ring.last  # up to there, those who watch know
         self._pulls = Parking()
         self._reads = Parking()
+        self._grants: dict[int, int] = {}  # by queue id: when a lease was granted last
         self._given: list[tuple[bytes, int, int]] = []  # (route, session, lease) of the last turn's deliveries
 
     def __len__(self) -> int:
@@ -48,7 +50,7 @@ class Waiting:
             "messages": ask.integer(args, "messages", 1, 10**9),
             "size_max": ask.integer(args, "bytes", 1, 2**40, PULL_BYTES),
             "lease_ms": ask.lease_ms(args, self.bounds, 30_000),
-            "wait_ms": ask.integer(args, "wait_ms", 0, WAIT_MAX_MS, 0),
+            "wait_ms": ask.integer(args, "wait_ms", 0, ask.WAIT_MAX_MS, 0),
         }
         self._pulls.remove(session.id, sequence)  # its former self, if it is asked again
         lease_id = session.leases.get(sequence)
@@ -81,12 +83,19 @@ class Waiting:
             return False
         self._deliver(parked.route, parked.sequence, answer["lease"], answer["ends_ms"], answer["pieces"])
         self._given.append((parked.route, parked.session, answer["lease"]))
+        self._grants[queue.id] = desk.now_ms
         return True
 
     def _deliver(self, route: bytes, sequence: int, lease: int, ends_ms: int, pieces: list[Piece]) -> None:
         ranges, payload = reads.delivery(pieces, self.desk.payload)
         self.desk.counters.delivered += sum([some[1] for some in ranges])
         self.desk.reply(route, sequence, {"lease": lease, "ends_ms": ends_ms, "ranges": ranges}, payload)
+
+    def consumers(self, name: str) -> Consumers:
+        """Who is there to take messages of a queue, as far as this node knows."""
+        waiting = len(self._pulls.all((name, "")))
+        queue = self.desk.state.queue(name)
+        return Consumers(waiting, self._grants.get(queue.id))
 
     def take_back(self, lost: Sequence[bytes]) -> None:
         """Deliveries that could not be sent: nobody has them, so their messages need not wait for the lease to end."""
@@ -100,17 +109,33 @@ class Waiting:
     def begin(self) -> None:
         """A new turn."""
         self._given.clear()
+        if len(self._grants) > GRANTS_MAX:
+            self._grants = {id: at for id, at in self._grants.items() if at > self.desk.now_ms - IDLE_MS}
 
     # -- reads that wait ----------------------------------------------------------------------------------------------
 
     def read(self, route: bytes, session: Session, sequence: int, op: str, args: dict[str, Any]) -> None:
-        wait_ms = ask.integer(args, "wait_ms", 0, WAIT_MAX_MS, 0)
+        wait_ms = ask.integer(args, "wait_ms", 0, ask.WAIT_MAX_MS, 0)
         self._reads.remove(session.id, sequence)
         if op == "read":
             args = reads.placed(self.desk.state, args)
         key = (ask.name_of(args, "topic" if op == "read" else "queue"),)
         parked = Parked(key, op, route, session.id, sequence, args, self.desk.now_ms + wait_ms)
         if not self._try_read(parked):
+            self._park_or_answer(self._reads, parked)
+
+    def call(self, route: bytes, session: Session, sequence: int, args: dict[str, Any]) -> None:
+        """The message of a call is in its queue: wait for its outcome. Asked again, it waits again."""
+        self._reads.remove(session.id, sequence)
+        wait_ms = ask.integer(args, "wait_ms", 0, ask.WAIT_MAX_MS, 0)
+        answer, queue = session.calls[sequence]
+        wanted = {"queue": queue, "offset": answer.body["offset"]}
+        parked = Parked((queue,), "call", route, session.id, sequence, wanted, self.desk.now_ms + wait_ms)
+        if self._served(self._reads, parked):
+            return
+        if self._is_crowded(session.id):  # the message is there: an error would be a lie
+            self._answer_nothing(parked)
+        else:
             self._park_or_answer(self._reads, parked)
 
     def _try_read(self, parked: Parked) -> bool:
@@ -135,7 +160,7 @@ class Waiting:
             "types": types_of(patterns),
             "after": self._place(args.get("after")),
             "limit": ask.integer(args, "limit", 1, EVENTS_MAX, 100),
-            "wait_ms": ask.integer(args, "wait_ms", 0, WAIT_MAX_MS, 0),
+            "wait_ms": ask.integer(args, "wait_ms", 0, ask.WAIT_MAX_MS, 0),
         }
         self._reads.remove(session.id, sequence)
         parked = Parked(WATCH, "watch", route, session.id, sequence, args, self.desk.now_ms + args["wait_ms"])
@@ -172,10 +197,13 @@ class Waiting:
         if parked.deadline_ms <= self.desk.now_ms:
             self._answer_nothing(parked)
             return
-        limit = self.desk.limits.parked
-        if self._pulls.count(parked.session) + self._reads.count(parked.session) >= limit:
+        if self._is_crowded(parked.session):
+            limit = self.desk.limits.parked
             raise InvalidArgument(f"this session has {limit} waiting requests already", "wait for their answers first")
         parking.add(parked)
+
+    def _is_crowded(self, session: int) -> bool:
+        return self._pulls.count(session) + self._reads.count(session) >= self.desk.limits.parked
 
     def wake(self) -> None:
         """Those who wait for what this turn brought. Grants are proposed here, so they share the turn's commit."""

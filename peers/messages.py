@@ -106,6 +106,10 @@ class Ack(NamedTuple):
 class Complete(NamedTuple):
     lease: int
     ranges: Ranges
+    outputs: tuple[tuple[str, int, int], ...] = ()  # (queue, count, bytes): messages to append, behind the results
+    total: int = 0  # bodies: results and outputs
+    size: int = 0  # bytes of the results
+    plain: bool = True  # the payload has no headers
 
 
 class Nack(NamedTuple):
@@ -113,6 +117,7 @@ class Nack(NamedTuple):
     ranges: Ranges
     delay_ms: int | None
     has_error: bool
+    reason: str = ""
 
 
 class Reject(NamedTuple):
@@ -142,11 +147,13 @@ class Expire(NamedTuple):
 class Cancel(NamedTuple):
     queue: str
     offset: int
+    count: int = 1  # type: ignore[assignment]
 
 
 class Retry(NamedTuple):
     queue: str
     offset: int
+    count: int = 1  # type: ignore[assignment]
 
 
 class Trim(NamedTuple):
@@ -167,6 +174,50 @@ class Sweep(NamedTuple):
     """Drop the next stretch of what a purge or a delete left behind (a queue id: its name may be taken anew)."""
 
     queue_id: int
+
+
+class Progress(NamedTuple):
+    """The holder of a job tells how far it is: a fraction, 0 to 1."""
+
+    lease: int
+    offset: int
+    progress: float
+    text: str
+
+
+class LogLines(NamedTuple):
+    """The holder of a job adds lines to its log: the bodies of the payload."""
+
+    lease: int
+    offset: int
+
+
+class RetryDead(NamedTuple):
+    """Dead letters of a queue become new jobs of it, the oldest first, `limit` of them."""
+
+    queue: str
+    limit: int
+
+
+class Move(NamedTuple):
+    """Waiting messages of a queue go to another one, the oldest first, `limit` of them."""
+
+    queue: str
+    target: str
+    limit: int
+
+
+class Call(NamedTuple):
+    """An append of one message by somebody who waits for its outcome. `append`: the fields of an Append."""
+
+    append: tuple[Any, ...]
+
+
+class ForgetJob(NamedTuple):
+    """The outcome of a job goes now."""
+
+    queue: str
+    offset: int
 
 
 class Address(NamedTuple):
@@ -234,7 +285,7 @@ Command = (
     Noop | OpenSession | EndSession | Refuse | Count | Create | Configure | Delete | Purge | Pause | CreateGroup
     | DeleteGroup | Append | Pull | Ack | Complete | Nack | Reject | Release | Extend | Expire | Cancel | Retry | Trim
     | Forget | Sweep | SetMembers | SeekGroup | AddSchedule | RemoveSchedule | PauseSchedule
-    | FireSchedule | RunSchedule
+    | FireSchedule | RunSchedule | Progress | LogLines | RetryDead | Move | Call | ForgetJob
 )  # fmt: skip
 
 KINDS: dict[int, type[Any]] = {
@@ -243,6 +294,6 @@ KINDS: dict[int, type[Any]] = {
     11: CreateGroup, 12: DeleteGroup, 13: Append, 14: Pull, 15: Ack, 16: Complete, 17: Nack, 18: Reject, 19: Release,
     20: Extend, 21: Expire, 22: Cancel, 23: Retry, 24: Trim, 25: Forget, 26: Sweep,
     27: SetMembers, 40: AddSchedule, 41: RemoveSchedule, 42: PauseSchedule, 43: FireSchedule, 44: RunSchedule,
-    55: SeekGroup,
+    45: Progress, 46: LogLines, 47: RetryDead, 48: Move, 49: Call, 50: ForgetJob, 55: SeekGroup,
 }  # fmt: skip
 CODES: dict[type[Any], int] = {kind: code for code, kind in KINDS.items()}

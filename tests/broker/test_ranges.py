@@ -70,7 +70,7 @@ def test_a_lease_is_split_into_what_is_asked_and_what_is_left(
     spans = [
         Span(at, min(at + each, end), at % 5, at % 3) for start, end in runs(held) for at in range(start, end, each)
     ]
-    lease = Lease(1, 1, Group("", 0), 1, -1, list(spans), 0)
+    lease = Lease(1, 1, Group("", 0), 1, -1, list(spans), 0, 0)
     history = {offset: (span.attempt, span.failures) for span in spans for offset in range(span.first, span.end)}
     wanted = [offset for first, count in ranges for offset in range(first, first + count)]
     parts = lease.split(tuple(ranges))

@@ -749,7 +749,7 @@ def test_a_primary_that_was_deposed_sends_no_more(primary: Primary) -> None:
     desk = primary.desk
     desk.take([2], 0)
     assert desk.next_words(0)
-    primary.world.node.raft._become_replica(9, 0, 0)
+    primary.world.node.raft.become_replica(9, 0, 0)
     assert desk.next_words(10) == []
     assert not reads(primary.store)
     desk.take([2], 20)

@@ -9,6 +9,7 @@ import msgpack
 
 from penstock.broker.checkpoint import Checkpoint, Writes
 from penstock.broker.extents import Extent, Outcome
+from penstock.broker.notes import Note, note_of
 from penstock.peers.log import CorruptEntry, Entry, HardState, decode, encode
 
 
@@ -25,6 +26,7 @@ class MemoryDisk:
         self.extents: dict[tuple[int, int], bytes] = {}
         self.outcomes: dict[tuple[int, int], tuple[int, int, int]] = {}
         self.steps: dict[tuple[int, int], bytes] = {}
+        self.notes: dict[tuple[int, int], bytes] = {}
         self.consensus: bytes | None = None
         self.pins: set[int] = set()
         self.floor = 0
@@ -53,6 +55,11 @@ class MemoryDisk:
             self.steps[queue_id, home] = msgpack.packb(step)
             for outcome in step:
                 self.outcomes[queue_id, outcome.first] = (outcome.first, outcome.count, home)
+        for queue_id, notes, gone in made.notes:
+            for first in gone:
+                del self.notes[queue_id, first]
+            for note in notes:
+                self.notes[queue_id, note.first] = msgpack.packb(note)
         self.queues |= made.queues
         self.sessions |= made.sessions
         self.meta = made.meta
@@ -114,6 +121,13 @@ class MemoryDisk:
 
     def next_step(self, queue_id: int, after: int) -> int | None:
         return min((home for id, home in self.steps if id == queue_id and home > after), default=None)
+
+    def note(self, queue_id: int, offset: int) -> Note | None:
+        raw = self._below(self.notes, queue_id, offset)
+        return None if raw is None else note_of(msgpack.unpackb(raw, use_list=False))
+
+    def next_note(self, queue_id: int, offset: int) -> int | None:
+        return min((n for id, n in self.notes if id == queue_id and n >= offset), default=None)
 
     def entries(self, first: int, last: int, bytes_max: int) -> list[Entry]:
         return [decode(index, self.log[index]) for index in range(first, last + 1)]

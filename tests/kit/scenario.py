@@ -200,7 +200,7 @@ class Scenario:
             )
         if verb == "extend":
             return "lost " + ", ".join(self.leases[lease] for lease in body["lost"]) if body["lost"] else "ok"
-        told = {key: value for key, value in body.items() if key not in ("name", "floor")}
+        told = {key: value for key, value in body.items() if key not in ("name", "floor", "retried", "cancelled")}
         return ", ".join(f"{key} {value}" for key, value in told.items()) or "ok"
 
     def _delivery(self, reply: Reply) -> str:

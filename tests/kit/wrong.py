@@ -44,6 +44,7 @@ NO_RANGES = (
 NO_OPTIONS = (
     1, "max", [], True, {"max_mesages": 1}, {"max_messages": 0}, {"max_messages": "9"}, {"max_messages": NAN},
     {"max_bytes": -1}, {"max_failures": 1.5}, {"retry_delay_ms": None}, {"retry_delay_ms": HUGE}, {"result_ttl_ms": -5},
+    {"result_queue": ""}, {"result_queue": 1}, {"result_queue": b"jobs"}, {"result_queue": "a/b"},
     {b"max_messages": 1}, DEEP, DEEP_MAP, Raw(b"\x81\xacmax_messages" + DEEP),
     Raw(b"\x81\xd9\x80" + b"x" * 128 + b"\x01"),
 )  # fmt: skip
@@ -80,18 +81,37 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
     "append": ({"queue": "jobs", "count": 1}, ONE, {"queue": NO_NAME, "count": NO_COUNT, "payload": NO_PAYLOAD}),
     "ack": ({"lease": 1, "ranges": [[0, 1]]}, None, {"lease": NO_NUMBER, "ranges": NO_RANGES}),
     "complete": ({"lease": 1, "ranges": [[0, 1]]}, ONE, {
-        "lease": NO_NUMBER, "ranges": NO_RANGES, "payload": NO_PAYLOAD}),
+        "lease": NO_NUMBER, "ranges": NO_RANGES, "payload": NO_PAYLOAD,
+        "outputs": (1, "jobs", {}, ["jobs"], [["jobs"]], [["jobs", 0]], [["", 1]], [[b"jobs", 1]], [["jobs", 1, 1]],
+                    [["jobs", True]], [["jobs", -1]], [["jobs", 1.5]], [["jobs", 1]] * 1001, DEEP)}),
     "nack": ({"lease": 1, "ranges": [[0, 1]]}, None, {
         "lease": NO_NUMBER, "ranges": NO_RANGES, "delay_ms": ("1", 1.5, -1, HUGE, NAN, True, DEEP),
-        "error": ("text", 1, [b"x"], DEEP)}),
+        "error": ("text", 1, [b"x"], DEEP), "reason": (1, b"x", None, "x" * 20_000, DEEP)}),
     "reject": ({"lease": 1, "ranges": [[0, 1]]}, None, {
         "lease": NO_NUMBER, "ranges": NO_RANGES, "reason": (1, b"x", None, "x" * 20_000, DEEP),
         "error": ("text", 1, DEEP)}),
     "release": ({"lease": 1}, None, {"lease": NO_NUMBER, "ranges": tuple(v for v in NO_RANGES if v is not None)}),
     "extend": ({"leases": [1], "lease_ms": 1000}, None, {
         "leases": (None, 1, [], ["1"], [1.0], [True], [[1]], {}, DEEP), "lease_ms": NO_COUNT}),
-    "job_cancel": ({"queue": "jobs", "offset": 0}, None, {"queue": NO_NAME, "offset": NO_NUMBER}),
-    "job_retry": ({"queue": "jobs", "offset": 0}, None, {"queue": NO_NAME, "offset": NO_NUMBER}),
+    "job_cancel": ({"queue": "jobs", "offset": 0}, None, {
+        "queue": NO_NAME, "offset": NO_NUMBER, "count": (*NO_COUNT, 10_001)}),
+    "job_retry": ({"queue": "jobs", "offset": 0}, None, {
+        "queue": NO_NAME, "offset": NO_NUMBER, "count": (*NO_COUNT, 10_001)}),
+    "job_retry_dead": ({"queue": "jobs"}, None, {"queue": NO_NAME, "limit": (*NO_COUNT, 10_001)}),
+    "move": ({"queue": "jobs", "target": "other"}, None, {
+        "queue": NO_NAME, "target": (*NO_NAME, "jobs"), "limit": (*NO_COUNT, 10_001)}),
+    "job_progress": ({"lease": 1, "offset": 0, "progress": 0.5}, None, {
+        "lease": NO_NUMBER, "offset": NO_NUMBER,
+        "progress": (None, "1", b"1", [], {}, NAN, -0.1, 1.01, True, HUGE, DEEP),
+        "text": (*(v for v in NO_TEXT if v is not None), None, "x" * 501)}),
+    "job_log": ({"lease": 1, "offset": 0, "lines": ["a"]}, None, {
+        "lease": NO_NUMBER, "offset": NO_NUMBER,
+        "lines": (None, "a", [], [1], [b"a"], [None], ["a"] * 1001, ["x" * 70_000], {}, DEEP)}),
+    "job_forget": ({"queue": "jobs", "offset": 0}, None, {"queue": NO_NAME, "offset": NO_NUMBER}),
+    "job_info": ({"queue": "jobs", "offset": 0}, None, {"queue": NO_NAME, "offset": NO_NUMBER}),
+    "job_explain": ({"queue": "jobs", "offset": 0}, None, {"queue": NO_NAME, "offset": NO_NUMBER}),
+    "call": ({"queue": "jobs"}, ONE, {
+        "queue": (*NO_NAME, "news"), "count": (*NO_COUNT, 2), "payload": NO_PAYLOAD, "wait_ms": NO_NUMBER}),
     "cluster_add": ({"node": 9, "client": "ipc://c", "listen": "ipc://l", "publish": "ipc://p"}, None, {
         "node": NO_COUNT, "client": (*NO_TEXT, "c"), "listen": (*NO_TEXT, "tcp:/l"), "publish": (*NO_TEXT, "")}),
     "cluster_remove": ({"node": 1}, None, {"node": NO_COUNT}),
@@ -136,8 +156,10 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
         "session": (1, b"x", 1.5, [], DEEP, "", "1", "1-", "zz-0", "1-0000000000000000", "-", "x" * 9999)}),
 }  # fmt: skip
 DEFAULTED = {
-    "append": ["payload"], "complete": ["payload"], "create": ["options"], "configure": ["options"],
-    "group_create": ["start", "at"], "group_seek": ["start"], "nack": ["delay_ms", "error"],
+    "append": ["payload"], "complete": ["payload", "outputs"], "create": ["options"], "configure": ["options"],
+    "group_create": ["start", "at"], "group_seek": ["start"], "nack": ["delay_ms", "error", "reason"],
+    "job_cancel": ["count"], "job_retry": ["count"], "job_retry_dead": ["limit"], "move": ["limit"],
+    "job_progress": ["text"], "call": ["count", "payload", "wait_ms"],
     "reject": ["reason", "error"], "release": ["ranges"],
     "pull": ["group", "bytes", "lease_ms", "wait_ms"], "list": ["kind", "limit", "after"], "peek": ["group", "limit"],
     "jobs": ["limit", "status", "after"], "outcomes": ["bytes", "limit", "wait_ms"], "job_result": ["wait_ms"],

@@ -112,7 +112,7 @@ class Checks:
 
     def _transfer(self, seat: Any, raft: Any) -> None:
         """Either it succeeds within an election time-out, or the primary goes on (rule 8)."""
-        if raft.transferee and seat.now_ms > raft._transfer_ms:
+        if raft.transferee and seat.now_ms > raft.transfer_ms:
             raise Broken("endless transfer", f"of primary {seat.node} to {raft.transferee} (rule 8)")
 
     def _primary(self, seat: Any, raft: Any) -> None:
@@ -244,7 +244,7 @@ class Checks:
     @staticmethod
     def _last_stamp_ms(raft: Any, now_ms: int) -> int:
         """The latest moment at which anybody could renew a lease, before this primary."""
-        index = raft._term_began - 1
+        index = raft.term_began - 1
         while (entry := raft.tail.recent(index)) is not None:
             if entry.stamp_ms:
                 return int(entry.stamp_ms)

@@ -18,7 +18,7 @@ from .machine import address_of
 if TYPE_CHECKING:
     from .world import World
 
-NODES_KNOWN = 12
+NODES_KNOWN = 9
 RETRY_FOR_MS = (3_000, 60_000, 60_000)
 
 

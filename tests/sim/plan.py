@@ -20,7 +20,7 @@ from .world import World
 
 logging.getLogger("penstock").addHandler(logging.NullHandler())  # that a disk is damaged is no news here
 
-STORM_MS = 20_000
+STORM_MS = 16_000
 RECOVERY_MS = 10_000  # ten election time-outs
 DRAIN_MS = 60_000  # then everything that anybody published is done: leases and sessions of the dead run out first
 CALM_MS = 3_000

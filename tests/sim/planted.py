@@ -22,12 +22,12 @@ MUTANTS = [
         3,
         (
             (
-                "        if tail.term_at(prev_index) != prev_term:\n",
-                "        if entries and entries[0].index <= tail.last and entries[0].index > tail.commit:\n"
-                "            tail.truncate(entries[0].index)\n"
-                "            while self.history[-1][0] > tail.last:\n"
-                "                self.history.pop()\n"
-                "        if tail.term_at(prev_index) != prev_term:\n",
+                "    if tail.term_at(prev_index) != prev_term:\n",
+                "    if entries and entries[0].index <= tail.last and entries[0].index > tail.commit:\n"
+                "        tail.truncate(entries[0].index)\n"
+                "        while me.history[-1][0] > tail.last:\n"
+                "            me.history.pop()\n"
+                "    if tail.term_at(prev_index) != prev_term:\n",
             ),
         ),
     ),
@@ -38,7 +38,7 @@ MUTANTS = [
             (
                 "            if type(word) in (Append, AskVote, Fetch):\n",
                 "            if type(word) is Appended and self.role is Role.PRIMARY:\n"
-                "                self._hear_appended(word, now_ms)\n"
+                "                primary.hear_appended(self, word, now_ms)\n"
                 "            if type(word) in (Append, AskVote, Fetch):\n",
             ),
         ),
@@ -46,15 +46,15 @@ MUTANTS = [
     Mutant(
         "what a primary knew of others outlives its term",
         2,
-        (("        self.peers = {}\n        self._greet", "        self._greet"),),
+        (("    me.peers = {}\n    greet", "    greet"),),
     ),
     Mutant(
         "an append is answered before its fsync",
         1,
         (
             (
-                "        self._words.append((append.sender, Appended(self.term, self.node, match, append.round)))\n",
-                "        self._early.append(Appended(self.term, self.node, match, append.round))\n",
+                "    me.say(append.sender, Appended(me.term, me.node, match, append.round))\n",
+                "    me.early.append(Appended(me.term, me.node, match, append.round))\n",
             ),
         ),
     ),
@@ -63,8 +63,8 @@ MUTANTS = [
         1,
         (
             (
-                "        if self.is_alone or HardState(self.term, self.vote) != self._hard:\n",
-                "        if False:\n",
+                "    if me.is_alone or HardState(me.term, me.vote) != me.hard:\n",
+                "    if False:\n",
             ),
         ),
     ),
@@ -73,8 +73,8 @@ MUTANTS = [
         12,
         (
             (
-                "self._commit_to(min(append.commit, self._verified))",
-                "self._commit_to(append.commit)",
+                "_commit_to(me, min(append.commit, me.verified))",
+                "_commit_to(me, append.commit)",
             ),
         ),
     ),
@@ -83,9 +83,8 @@ MUTANTS = [
         12,
         (
             (
-                "        if tail.term_at(prev_index) != prev_term:\n",
-                "        self._commit_to(min(append.commit, tail.last))\n"
-                "        if tail.term_at(prev_index) != prev_term:\n",
+                "    if tail.term_at(prev_index) != prev_term:\n",
+                "    _commit_to(me, min(append.commit, tail.last))\n    if tail.term_at(prev_index) != prev_term:\n",
             ),
         ),
     ),
@@ -94,7 +93,7 @@ MUTANTS = [
         12,
         (
             (
-                "            self.term, self.vote = term, 0\n            self._verified = 0\n",
+                "            self.term, self.vote = term, 0\n            self.verified = 0\n",
                 "            self.term, self.vote = term, 0\n",
             ),
         ),
@@ -104,8 +103,8 @@ MUTANTS = [
         12,
         (
             (
-                "        self._verified = 0  # it was said",
-                "        # it was said",
+                "    me.verified = 0  # it was said",
+                "    # it was said",
             ),
         ),
         seeds_max=800,
@@ -115,8 +114,8 @@ MUTANTS = [
         4,
         (
             (
-                "if index > self.tail.commit and self.tail.term_at(index) == self.term:",
-                "if index > self.tail.commit:",
+                "if index > me.tail.commit and me.tail.term_at(index) == me.term:",
+                "if index > me.tail.commit:",
             ),
         ),
     ),
@@ -125,8 +124,8 @@ MUTANTS = [
         4,
         (
             (
-                "        self._term_began = self.propose(0, 0, 0, Noop(self.node)).index\n",
-                "        self._term_began = self.tail.commit\n",
+                '    me.term_began = propose(me, 0, 0, 0, Noop(me.node), b"").index\n',
+                "    me.term_began = me.tail.commit\n",
             ),
         ),
     ),
@@ -135,8 +134,8 @@ MUTANTS = [
         1,
         (
             (
-                "        changed = hard if hard != self._hard else None\n",
-                "        changed = HardState(self.term, 0) if hard != self._hard else None\n",
+                "        changed = hard if hard != self.hard else None\n",
+                "        changed = HardState(self.term, 0) if hard != self.hard else None\n",
             ),
         ),
     ),
@@ -147,7 +146,7 @@ MUTANTS = [
             (
                 "            if type(word) in (Append, AskVote, Fetch):\n",
                 "            if type(word) is Append and self.role is Role.REPLICA:\n"
-                "                self._hear_append(word, now_ms)\n"
+                "                follower.hear_append(self, word, now_ms)\n"
                 "            if type(word) in (Append, AskVote, Fetch):\n",
             ),
         ),
@@ -192,19 +191,19 @@ MUTANTS = [
         6,
         (
             (
-                "                while self.history[-1][0] >= entry.index:\n                    self.history.pop()\n",
+                "            while me.history[-1][0] >= entry.index:\n                me.history.pop()\n",
                 "",
             ),
         ),
     ),
-    Mutant("changes in the log are forgotten at a restart", 6, (("        self._remember(tail.changes)\n", ""),)),
+    Mutant("changes in the log are forgotten at a restart", 6, (("        self.remember(tail.changes)\n", ""),)),
     Mutant(
         "votes are granted without comparing logs",
         5,
         (
             (
-                "        newer = (ask.last_term, ask.last_index) >= (self.tail.last_term, self.tail.last)\n",
-                "        newer = True\n",
+                "    newer = (ask.last_term, ask.last_index) >= (me.tail.last_term, me.tail.last)\n",
+                "    newer = True\n",
             ),
         ),
     ),
@@ -213,8 +212,8 @@ MUTANTS = [
         5,
         (
             (
-                "(ask.last_term, ask.last_index) >= (self.tail.last_term, self.tail.last)",
-                "ask.last_index >= self.tail.last",
+                "(ask.last_term, ask.last_index) >= (me.tail.last_term, me.tail.last)",
+                "ask.last_index >= me.tail.last",
             ),
         ),
     ),
@@ -223,8 +222,8 @@ MUTANTS = [
         1,
         (
             (
-                "newer and self.vote in (0, ask.sender) and",
-                "newer and self.vote != self.node and",
+                "newer and me.vote in (0, ask.sender) and",
+                "newer and me.vote != me.node and",
             ),
         ),
     ),
@@ -233,8 +232,8 @@ MUTANTS = [
         13,
         (
             (
-                "        if answer.match > peer.match:\n",
-                "        if answer.match != peer.match:\n",
+                "    if answer.match > peer.match:\n",
+                "    if answer.match != peer.match:\n",
             ),
         ),
     ),
@@ -242,9 +241,9 @@ MUTANTS = [
         "votes are asked for at once, and given though the primary is heard",
         5,
         (
-            ("                self._ask(now_ms)\n", "                self._campaign(now_ms)\n"),
+            ("                election.ask(self, now_ms)\n", "                election.campaign(self, now_ms)\n"),
             (
-                "            if type(word) is AskVote and not word.transfer and self._has_primary(now_ms):\n",
+                "            if type(word) is AskVote and not word.transfer and self.has_primary(now_ms):\n",
                 "            if False:\n",
             ),
         ),
@@ -254,9 +253,9 @@ MUTANTS = [
         5,
         (
             (
-                "            if sum(1 for voter in self.members.voters if voter in alive) <"
-                " quorum.size(self.members.voters):\n",
-                "            if False:\n",
+                "        if sum(1 for voter in me.members.voters if voter in alive) <"
+                " quorum.size(me.members.voters):\n",
+                "        if False:\n",
             ),
         ),
     ),
@@ -275,8 +274,8 @@ MUTANTS = [
         8,
         (
             (
-                "        if self.transferee and now_ms >= self._transfer_ms:\n",
-                "        if False:\n",
+                "    if me.transferee and now_ms >= me.transfer_ms:\n",
+                "    if False:\n",
             ),
         ),
     ),
@@ -285,7 +284,7 @@ MUTANTS = [
         8,
         (
             (
-                "peer is not None and peer.match == self.tail.last",
+                "peer is not None and peer.match == me.tail.last",
                 "peer is not None",
             ),
         ),
@@ -295,8 +294,8 @@ MUTANTS = [
         21,
         (
             (
-                "        if after < self.tail.floor or (self.tail.term_at(after) or 0) > term:",
-                "        if after < self.tail.floor:",
+                "    if after < me.tail.floor or (me.tail.term_at(after) or 0) > term:",
+                "    if after < me.tail.floor:",
             ),
         ),
     ),
@@ -305,7 +304,7 @@ MUTANTS = [
         11,
         (
             (
-                "            self._published = self.tail.last  # who comes later fetches it\n",
+                "        me.published = me.tail.last  # who comes later fetches it\n",
                 "",
             ),
         ),
@@ -313,9 +312,9 @@ MUTANTS = [
     Mutant(
         "a fetch that is answered twice is followed up twice",
         14,
-        (("        if append.fetched and self._verified > self._fetch_after:", "        if append.fetched:"),),
+        (("    if append.fetched and me.verified > me.fetch_after:", "    if append.fetched:"),),
     ),
-    Mutant("a gap is never fetched", 14, (("            self._fetch(append, prev_index, now_ms)\n", ""),)),
+    Mutant("a gap is never fetched", 14, (("        _fetch(me, append, prev_index, now_ms)\n", ""),)),
     # -- the node and the model ----------------------------------------------------------------------------------------
     Mutant(
         "an answer leaves before what it speaks of is committed",

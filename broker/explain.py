@@ -1,0 +1,85 @@
+"""Why a job does not run, in words: what stands between it and a consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from .endings import holder_of
+from .job_info import lease_of
+from .jobs import Jobs, job_queue
+from .queues import Queue
+from .state import State
+
+IDLE_MS = 60_000  # without a lease for this long, and with nobody waiting, a queue has no consumer
+
+
+class Consumers(NamedTuple):
+    """What a node knows of who takes messages: pulls that wait, and when a lease was granted last (None: never)."""
+
+    waiting: int
+    granted_ms: int | None
+
+
+def explain(state: State, name: str, offset: int, now_ms: int, consumers: Consumers) -> list[dict[str, Any]]:
+    """Reasons, the most telling ones first. Raises NotFound, InvalidArgument."""
+    queue = job_queue(state, name)
+    jobs = Jobs(state, queue, now_ms)
+    info = jobs.describe(offset)
+    status = info["status"]
+    if status == "unknown":
+        return [_reason("unknown", f"there is no job {name}/{offset}: the next one will be {name}/{queue.next}")]
+    if status == "running":
+        return [_running(state, queue, offset)]
+    if status not in ("queued", "delayed", "failed", "waiting"):
+        why = f": {info['reason']}" if info.get("reason") else ""
+        return [_reason("ended", f"it has ended: {status}{why}")]
+    return list(_waiting(queue, jobs, offset, consumers))
+
+
+def _reason(code: str, text: str) -> dict[str, Any]:
+    return {"code": code, "text": text}
+
+
+def _running(state: State, queue: Queue, offset: int) -> dict[str, Any]:
+    lease = lease_of(state, queue, offset)
+    assert lease is not None, (queue.name, offset)
+    owner = holder_of(state, lease).owner or "a client"
+    text = (
+        f"it runs: {owner} has it since {_clock(lease.since_ms)}, under lease {lease.id} until {_clock(lease.ends_ms)}"
+    )
+    return _reason("running", text)
+
+
+def _waiting(queue: Queue, jobs: Jobs, offset: int, consumers: Consumers) -> Iterator[dict[str, Any]]:
+    now_ms = jobs.now_ms
+    if queue.paused:
+        yield _reason("paused", f"queue {queue.name} is paused: resume it")
+    due_ms = jobs.due_ms(offset)
+    if due_ms is not None and due_ms > now_ms:
+        note = queue.notes.at(offset)
+        last = note.failures[-1] if note is not None and note.failures else None
+        after = f", after it failed: {last.reason or last.how}" if last is not None else ""
+        yield _reason("delayed", f"it is delayed until {_clock(due_ms)} ({_span(due_ms - now_ms)} from now){after}")
+    recent = consumers.granted_ms is not None and now_ms - consumers.granted_ms < IDLE_MS
+    if not consumers.waiting and not recent:
+        ever = f", the last one took something at {_clock(consumers.granted_ms)}" if consumers.granted_ms else ""
+        yield _reason("no_consumer", f"nobody consumes {queue.name}{ever}: start a pool or a consumer")
+    ahead = jobs.ahead(offset)
+    if ahead:
+        yield _reason("behind", f"{ahead} others are before it")
+    elif not queue.paused and (due_ms is None or due_ms <= now_ms) and (consumers.waiting or recent):
+        yield _reason("next", "it is next: a consumer that asks will be given it")
+
+
+def _clock(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _span(ms: int) -> str:
+    seconds = ms / 1000
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {name}"
+    return f"{seconds:.3g} s"
