@@ -102,7 +102,5 @@ def test_a_followed_replay_prints_what_comes(shell: Any, topic: str) -> None:
 
 
 def test_retention_can_be_changed(shell: Any, topic: str) -> None:
-    shell.ok("topic", "configure", topic, "--retention", "1d", "--retry-delay", "2s")
-    (info,) = shell.json("topic", "configure", topic, "--retention-messages", "9", "--retention", "none")
-    options = info["options"]
-    assert (options["retention_ms"], options["retention_messages"], options["retry_delay_ms"]) == (None, 9, 2000)
+    (info,) = shell.json("queue", "configure", topic, "--retention", "1d", "--retention-messages", "9")
+    assert (info["options"]["retention_ms"], info["options"]["retention_messages"]) == (86_400_000, 9)
