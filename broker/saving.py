@@ -23,6 +23,7 @@ class Tables(NamedTuple):
     state: Any
     pins: Any
     notes: Any
+    cells: Any
 
 
 def save(txn: Any, db: Tables, floor: int, made: Checkpoint) -> None:
@@ -55,6 +56,11 @@ def save(txn: Any, db: Tables, floor: int, made: Checkpoint) -> None:
         txn.delete(b"q" + pack(queue_id), db=db.state)
     for session_id in made.gone.sessions:
         txn.delete(b"s" + pack(session_id), db=db.state)
+    for cell, value in made.cells.items():
+        if value is None:
+            txn.delete(cell, db=db.cells)
+        else:
+            put(txn, db.cells, cell, value)
     _delete_entries(txn, db, floor, made)
 
 

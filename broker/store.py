@@ -80,7 +80,9 @@ class Store:
             ) from fault
         self._env.reader_check()
         self._dbs = Tables(*[self._env.open_db(table) for table in TABLES])
-        self._log, self._extents, self._outcomes, self._steps, self._state, self._pins, self._notes = self._dbs
+        self._log, self._extents, self._outcomes, self._steps, self._state, self._pins, self._notes, self._cells = (
+            self._dbs
+        )
         self._page_bytes = int(self._env.stat()["psize"])
         self._read: Any = None
         self._write: Any = None  # only with durability "interval": open from one fsync to the next
@@ -300,6 +302,22 @@ class Store:
 
     def next_note(self, queue_id: int, offset: int) -> int | None:
         return self._next_number(self._notes, queue_id, offset)
+
+    def cell(self, key: bytes) -> bytes | None:
+        raw = self._txn().get(key, db=self._cells)
+        return None if raw is None else bytes(unseal(key, raw, "cell"))
+
+    def cells(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        cursor = self._txn().cursor(self._cells)
+        at = cursor.set_range(after + b"\0" if after else prefix)
+        while at and len(found) < limit:
+            key = bytes(cursor.key())
+            if not key.startswith(prefix):
+                break
+            found.append((key, bytes(unseal(key, cursor.value(), "cell"))))
+            at = cursor.next()
+        return found
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
