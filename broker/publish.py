@@ -16,7 +16,9 @@ from .queues import Queue
 from .sessions import Answer
 from .shelf import HELD, NEVER, READY, Spot
 from .state import State
+from .uniques import Known
 
+LOOK_AGAIN_MS = 60_000  # at an id whose job takes longer than its time
 OF_QUEUES = ("priority", "delay_ms", "due_ms", "ttl_ms", "ids", "after")
 KEPT = ("priority", "max_failures", "retry_delay_ms", "retry_backoff", "retry_delay_max_ms", "retry_jitter", "ids")
 
@@ -76,12 +78,9 @@ def _check(state: State, queue: Queue, asked: dict[str, Any]) -> None:
         )
     for id in asked.get("ids", ()):
         known = queue.uniques.find(id)
-        if known is None:
-            continue
-        offset, until_ms = known
-        if state.stamp_ms < until_ms or not queue.groups[""].has_ended(offset):
+        if known is not None and (state.stamp_ms < known.until_ms or not queue.groups[""].has_ended(known.offset)):
             raise AlreadyExists(
-                f"the id {id!r} belongs to job {queue.name}/{offset}", "take that one, or give another id"
+                f"the id {id!r} belongs to job {queue.name}/{known.offset}", "take that one, or give another id"
             )
     parents.check(state, asked.get("after", ()))
 
@@ -101,7 +100,7 @@ def _place(state: State, queue: Queue, first: int, count: int, asked: dict[str, 
     group, ids = queue.groups[""], asked.get("ids", ())
     until_ms = state.stamp_ms + queue.options.unique_ms
     for at, id in enumerate(ids):
-        queue.uniques.put(id, first + at, until_ms)
+        queue.uniques.put(id, Known(first + at, until_ms, until_ms))
     priority, after = asked.get("priority", 0), asked.get("after")
     expires_ms = state.stamp_ms + asked["ttl_ms"] if "ttl_ms" in asked else NEVER
     dues = _dues(asked, state.stamp_ms, count)
@@ -138,9 +137,9 @@ def forget_ids(state: State, queue: Queue, command: m.ForgetIds) -> None:
     state.touched_queues.add(queue.id)
     for id in command.ids:
         known = queue.uniques.find(id)
-        if known is None or known[1] > state.stamp_ms:
+        if known is None or known.look_ms > state.stamp_ms:
             continue
-        if queue.groups[""].has_ended(known[0]):
+        if queue.groups[""].has_ended(known.offset):
             queue.uniques.remove(id)
         else:
-            queue.uniques.put(id, known[0], state.stamp_ms + max(1, queue.options.unique_ms))
+            queue.uniques.put(id, known._replace(look_ms=state.stamp_ms + LOOK_AGAIN_MS))
