@@ -54,7 +54,8 @@ def add(raft: Raft, state: State, disks: Disks, args: Args) -> Proposal:
     address = m.Address(_endpoint(args, "client"), _endpoint(args, "listen"), _endpoint(args, "publish"), key)
     if node in raft.members.everyone:
         raise InvalidArgument(f"node {node} belongs to the cluster already", "give a new node an id of its own")
-    if address.key and address.key in [other.key for other in state.addresses.values()]:
+    others = [other.key for member, other in state.addresses.items() if member in raft.members.everyone]
+    if address.key and address.key in others:
         raise InvalidArgument(f"public_key of node {node} is that of another node", "every node has a key of its own")
     if node in state.addresses:
         raise InvalidArgument(f"node {node} belonged to the cluster once", "an id is never used again: take a new one")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..peers.errors import NotFound
 from ..peers.messages import Address
-from .events import TEXT_MAX, TYPES, Event
+from .events import TEXT_MAX, TYPES, Told
 from .extents import Outcome, Reader
 from .groups import Group, Lease
 from .queues import QUEUE, Options, Queue
@@ -55,7 +55,7 @@ class State:
         self.schedules = Schedules()
         self.last_event = (0, -1)  # the place of the latest one: (log entry, number in it)
         # What the last commands did, for the node to take. None of it is state.
-        self.events: list[Event] = []
+        self.events: list[Told] = []
         # A set that keeps its order: (queue, group) where something may have become ready, or that is gone. Group None:
         # all those of the topic, however many, at the price of one.
         self.woken: dict[tuple[str, str | None], None] = {}
@@ -186,8 +186,8 @@ class State:
         """Tell those who watch. Once for a range, never for each message; after the last check that may refuse."""
         assert type in TYPES, type
         index, number = self.last_event
-        number = number + 1 if index == self.applied else 0
-        self.last_event = (self.applied, number)
-        if more:
-            more = {key: value[:TEXT_MAX] if isinstance(value, str) else value for key, value in more.items()}
-        self.events.append(Event(self.applied, number, type, self.stamp_ms, queue, first, count, more))
+        self.last_event = place = (self.applied, number + 1 if index == self.applied else 0)
+        for key, value in more.items():
+            if value.__class__ is str and len(value) > TEXT_MAX:
+                more[key] = value[:TEXT_MAX]
+        self.events.append((place, type, self.stamp_ms, queue, first, count, more))

@@ -11,6 +11,7 @@ from . import output
 from .exits import FAILED, OK
 from .job_ends import COLUMNS as END_COLUMNS
 from .job_ends import ended, follow
+from .job_show import show_job
 from .job_submit import submit
 from .options import Noun, Options, complete_names, duration
 
@@ -48,11 +49,12 @@ def list_(options: Options, queue: str, status: str | None, limit: int) -> None:
 @id_argument
 @click.pass_obj
 def show(options: Options, id: str) -> None:
-    """How the job ID stands; of several jobs: how many are in which status."""
+    """All that is known of the job ID, with its history, progress and log; of several jobs how many are in which
+    status. In a pipe: key, value, then lines that begin with `history` (at, what, attempt, by, reason) and `log`."""
     with options.connect() as client:
         jobs = client.job_array(id)
         if len(jobs) == 1:
-            output.one(_row(jobs[0]), options.json)
+            show_job(jobs[0], options)
         else:
             output.one({"id": jobs.id, "jobs": len(jobs), "statuses": jobs.statuses()}, options.json)
 

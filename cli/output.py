@@ -68,6 +68,17 @@ def rows(items: Iterable[Row], columns: Sequence[str], as_json: bool, title: str
             say("\t".join(cell(item.get(column)) for column in columns))
 
 
+def section(title: str, items: Iterable[Row], columns: Sequence[str]) -> None:
+    """Part of what is told of one thing: a table under its title; in a pipe lines that begin with it. Nothing of
+    nothing."""
+    found = list(items)
+    if found and sys.stdout.isatty():
+        _table(found, columns, title)
+    else:
+        for item in found:
+            say("\t".join((title, *(cell(item.get(column)) for column in columns))))
+
+
 def one(item: Row, as_json: bool) -> None:
     """One thing: a line for every key, those of a map inside with a dot."""
     if as_json:

@@ -63,14 +63,36 @@ class Intake:
         """Wait until there are messages, or `stopped`, or the time is over. Raises why the last pull failed."""
         if self.error is not None and self.error.retryable:
             self.error = None  # that was then
+
+        def ready() -> bool:
+            return bool(self.buffered) or self.error is not None or stopped()
+
         if self._prefetch:
             self.pull_if_low()
-        elif not self._asked:
-            self._pull(limit, PARK_MS if timeout_s is None else min(PARK_MS, round(timeout_s * 1000)))
-        self._connection.wait(lambda: self.buffered or self.error is not None or stopped(), timeout_s)
+            self._connection.wait(ready, timeout_s)
+        else:
+            self._pull_until(ready, limit, timeout_s)
         if not self.buffered and self.error is not None:
             error, self.error = self.error, None
             raise error
+
+    def _pull_until(self, ready: Callable[[], bool], limit: int, timeout_s: float | None) -> None:
+        """Without prefetch, each waiting asks for itself, and asks again when nothing came: what is on its way may be
+        the pull of an earlier waiting, which was shorter."""
+        connection = self._connection
+        now_ms = connection.now_ms()
+        deadline_ms = NEVER_MS if timeout_s is None else now_ms + round(timeout_s * 1000)
+        while not ready():
+            asked_ms, left_ms = now_ms, min(PARK_MS, deadline_ms - now_ms)
+            if not self._asked:
+                self._pull(limit, left_ms)
+            in_time = connection.wait(lambda: ready() or not self._asked, left_ms / 1000)
+            now_ms = connection.now_ms()
+            if in_time and not ready() and now_ms - asked_ms < min(left_ms // 2, PAUSE_MS):
+                connection.wait(ready, min(left_ms, PAUSE_MS) / 1000)  # the daemon does not let us wait
+                now_ms = connection.now_ms()
+            if now_ms >= deadline_ms:
+                return
 
     def take(self, limit: int) -> list[Message]:
         """The next messages that are here, at most `limit`."""

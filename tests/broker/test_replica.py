@@ -7,16 +7,19 @@ import msgpack
 import pytest
 from kit.memory import MemoryDisk
 
+from penstock.broker import cluster
 from penstock.broker.cluster import cluster_info
 from penstock.broker.desk import Limits
 from penstock.broker.events import TYPES
 from penstock.broker.model import Model
 from penstock.broker.node import FLOOR_STEP, Node, Turn
 from penstock.broker.outbox import Message
+from penstock.broker.requests import Proposal
 from penstock.broker.trim import KEPT_ENTRIES
 from penstock.peers import wire
+from penstock.peers.errors import InvalidArgument
 from penstock.peers.log import Entry, HardState
-from penstock.peers.messages import Address, Create, Noop, Pause
+from penstock.peers.messages import Address, Create, Noop, Pause, SetMembers
 from penstock.peers.raft.core import APPLY_BYTES, Raft, Timing
 from penstock.peers.raft.tail import Tail
 from penstock.peers.raft.words import Append, Appended, Members, Vote
@@ -167,6 +170,50 @@ def test_a_snapshot_of_a_primary_waits_until_all_it_has_is_committed() -> None:
     replica.turn(Appended(1, 3, node.raft.tail.last, node.raft.round))
     told = [wire.parse_reply(frames) for _, frames in replica.said if wire.parse_reply(frames).sequence == -1]
     assert [reply.body["applied"] for reply in told] == [node.raft.tail.last]
+
+
+def change(replica: Replica, change: Proposal) -> SetMembers:
+    replica.node.desk.propose(0, 0, change.command)
+    assert isinstance(change.command, SetMembers)
+    return change.command
+
+
+def test_rule_7_a_change_of_members_tells_on_which_disk_each_of_them_is() -> None:
+    replica = Replica()
+    replica.elect()
+    raft, state = replica.node.raft, replica.node.desk.state
+    where = {"client": "ipc://c4", "listen": "ipc://l4", "publish": "ipc://p4"}
+    disks = {1: 101, 2: 102, 3: 103, 4: 104}
+    added = change(replica, cluster.add(raft, state, {1: 101, 2: 102, 3: 103}, {"node": 4, **where}))
+    assert added.disks == ((1, 101), (2, 102), (3, 103))
+    assert state.disks == {1: 101, 2: 102, 3: 103}
+    replica.turn()
+    replica.turn(*(Appended(1, node, raft.tail.last, raft.round) for node in (2, 3, 4)))
+    assert cluster.promotion(raft, state, {1: 101, 2: 102, 3: 103}) is None, "nobody knows where 4 would vote from"
+    promoted = cluster.promotion(raft, state, {**disks, 2: 999})
+    assert promoted is not None
+    assert promoted.voters == (1, 2, 3, 4)
+    assert promoted.disks == ((1, 101), (2, 102), (3, 103), (4, 104)), "what the log has said once stays"
+
+
+def test_rule_19_a_node_that_joins_brings_a_key_where_nodes_have_keys_and_only_there() -> None:
+    replica = Replica()
+    replica.elect()
+    raft, state = replica.node.raft, replica.node.desk.state
+    args = {"node": 4, "client": "ipc://c4", "listen": "ipc://l4", "publish": "ipc://p4"}
+    with pytest.raises(InvalidArgument, match="speak in the clear"):
+        cluster.add(raft, state, {}, {**args, "public_key": "k" * 40})
+    for node, key in ((1, "a"), (2, "b"), (3, "c")):
+        state.addresses[node] = state.addresses[node]._replace(key=key * 40)
+    with pytest.raises(InvalidArgument, match="public_key is missing"):
+        cluster.add(raft, state, {}, args)
+    with pytest.raises(InvalidArgument, match="which is no key"):
+        cluster.add(raft, state, {}, {**args, "public_key": "k" * 39})
+    with pytest.raises(InvalidArgument, match="that of another node"):
+        cluster.add(raft, state, {}, {**args, "public_key": "a" * 40})
+    added = change(replica, cluster.add(raft, state, {}, {**args, "public_key": "k" * 40}))
+    assert added.addresses[3] == (4, "ipc://c4", "ipc://l4", "ipc://p4", "k" * 40)
+    assert state.addresses[4].key == raft.addresses[4].key == "k" * 40
 
 
 def test_how_far_a_member_is_behind_is_told_in_entries_and_in_bytes() -> None:

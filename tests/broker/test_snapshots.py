@@ -526,12 +526,15 @@ def rows_of(store: Store, table: bytes) -> list[tuple[bytes, bytes]]:
         return list(txn.cursor(store._env.open_db(table, txn)))
 
 
-def test_rule_21_a_snapshot_keeps_the_receivers_own_term_and_vote(primary: Primary, replica: Replica) -> None:
+def test_rule_21_a_snapshot_leaves_the_receivers_own_term_vote_and_disks(primary: Primary, replica: Replica) -> None:
     primary.fill(100, 80)
     replica.store.commit(Writes(None, [], HardState(77, 3), None))
+    replica.store.keep_disks({1: 11})
+    disk = replica.store.recover().disk
     for _ in transfer(primary, replica):
         pass
     assert replica.store.recover().hard == HardState(77, 3)
+    assert (replica.store.recover().disk, replica.store.recover().disks) == (disk, {1: 11})
     assert primary.store.recover().hard == HardState(1, 1)
 
 

@@ -439,3 +439,27 @@ def test_any_commit_error_stops_the_node_and_nothing_is_said(disk: Disk, monkeyp
     with pytest.raises(lmdb.DiskError):
         disk.client.append("jobs", b"x")
     assert disk.client.heard() == []
+
+
+# -- rule 7 ----------------------------------------------------------------------------------------------------------
+
+
+def test_rule_7_each_data_folder_has_a_number_of_its_own_for_good(tmp_path: Path) -> None:
+    def number(folder: str) -> int:
+        store = Store(tmp_path / folder, 16 * MIB)
+        disk = store.recover().disk
+        store.close()
+        return disk
+
+    one, two = number("one"), number("two")
+    assert len({one, two, number("one")}) == 2
+    assert number("one") == one > 0
+
+
+def test_rule_7_on_which_disk_each_node_was_met_outlives_a_restart(tmp_path: Path) -> None:
+    store = Store(tmp_path, 16 * MIB)
+    store.keep_disks({2: 200, 3: 2**63 - 1})
+    store.close()
+    store = Store(tmp_path, 16 * MIB)
+    assert store.recover().disks == {2: 200, 3: 2**63 - 1}
+    store.close()

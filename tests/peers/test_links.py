@@ -18,7 +18,7 @@ from penstock.peers.frames import PeerWord, frames_of
 from penstock.peers.links import PUBLISH_HWM, PeerAddress, PeerLinks
 from penstock.peers.log import Entry
 from penstock.peers.messages import Append as AppendMessages
-from penstock.peers.presence import Disks
+from penstock.peers.presence import Disks, Refusal
 from penstock.peers.raft.words import Append, Appended, AskVote, Fetch, Stale, TimeoutNow, Vote
 from penstock.peers.snapshot_words import ChunkAck, make_chunk
 
@@ -190,6 +190,34 @@ def test_rule_19_a_word_published_by_another_than_its_sender_is_dropped(make: Ma
     two.links.add_peer(1, PeerAddress(three.links.address.listen, three.links.address.publish))
     until(lambda: has_published(three) and two.links.counters.foreign, two)
     assert two.heard == []
+
+
+def test_rule_7_a_node_on_another_disk_than_it_is_known_on_is_not_heard_and_is_told(make: Make) -> None:
+    one, two = make(1, known={2: 8}), make(2)
+    one.links.add_peer(2, two.links.address)
+    two.links.add_peer(1, one.links.address)
+    until(lambda: two.links.disks.refusal == Refusal(1, 8), one, two)
+    two.links.send([(1, Vote(9, 2, True, False))])
+    until(lambda: has_published(two) and one.links.counters.replaced > 3, one, two)
+    assert one.heard == []
+    assert one.links.disks.known == {2: 8}
+    assert two.links.disks.known == {1: 7}  # who was turned away knows the others all the same
+
+
+def test_rule_7_nodes_that_meet_know_each_others_disks_before_they_have_anything_to_say(make: Make) -> None:
+    one, two = make(1), make(2, disk=8)
+    one.links.add_peer(2, two.links.address)
+    two.links.add_peer(1, one.links.address)
+    until(lambda: one.links.disks.witnesses == {2} and two.links.disks.witnesses == {1}, one, two)
+    assert (one.links.disks.known, two.links.disks.known) == ({2: 8}, {1: 7})
+    assert one.links.disks.is_fresh
+
+
+def test_rule_7_a_stranger_decides_nothing_about_who_is_on_which_disk(make: Make, stranger: Say) -> None:
+    node = make(2)
+    stranger(node, b"3", frames_of(Stale(9, 3), "c", 1, 5))
+    until(lambda: node.heard == [Stale(9, 3)], node)
+    assert node.links.disks.known == {}
 
 
 def test_rule_6_a_node_that_is_not_among_our_peers_may_speak_in_its_own_name(make: Make, stranger: Say) -> None:

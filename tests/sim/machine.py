@@ -48,7 +48,7 @@ def address_of(node: int) -> Address:
 
 
 class Wires:
-    """The channels to other nodes, as `PeerLinks` offers them. A node has one disk: with another one it has another id."""
+    """The channels to other nodes, as `PeerLinks` offers them. Every node has one disk, and keeps it."""
 
     def __init__(self, config: Config, disks: dict[int, int]) -> None:
         self.disks = Disks(config.node, config.node, disks)

@@ -1,0 +1,53 @@
+"""penstock job show: what is known of one job, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from . import output
+from .options import Options
+
+if TYPE_CHECKING:
+    from ..client import Job, JobDetails
+
+STEP_COLUMNS = ("at", "what", "attempt", "by", "reason")
+APART = ("history", "lines")  # told after the facts
+
+
+def show_job(job: Job, options: Options) -> None:
+    """One object with --json. Otherwise its facts, then `history` and `log`, each line of which begins so."""
+    details = job.describe()
+    if options.json:
+        output.say_json(details)
+        return
+    output.one(dict(_facts(details)), as_json=False)
+    output.section("history", _steps(details), STEP_COLUMNS)
+    if details.dropped:
+        output.note(f"{details.dropped} older lines of its log are gone")
+    output.section("log", ({"line": line} for line in details.lines), ("line",))
+
+
+def _facts(details: JobDetails) -> Iterator[tuple[str, Any]]:
+    """What there is, times as people read them."""
+    for name, value in output.jsonable(details).items():
+        if name in APART or value in (None, []) or (name == "dropped" and not value):
+            continue
+        if name == "error":
+            yield "error", f"{value.get('type', 'Error')}: {value.get('message', '')}"
+        elif name.endswith("_ms") and name != "time_limit_ms":
+            yield name.removesuffix("_ms"), _clock(value)
+        elif name == "progress":
+            yield "progress", f"{value:.0%}"
+        else:
+            yield name, value
+
+
+def _steps(details: JobDetails) -> Iterator[dict[str, Any]]:
+    for step in details.history:
+        yield {**output.jsonable(step), "at": _clock(step.at_ms)}
+
+
+def _clock(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000).astimezone().isoformat(sep=" ", timespec="milliseconds")
