@@ -82,9 +82,8 @@ def check(state: State, queue: Queue, asked: dict[str, Any]) -> None:
     for id in asked.get("ids", ()):
         known = queue.uniques.find(id)
         if known is not None and (state.stamp_ms < known.until_ms or not queue.groups[""].has_ended(known.offset)):
-            raise AlreadyExists(
-                f"the id {id!r} belongs to job {queue.name}/{known.offset}", "take that one, or give another id"
-            )
+            job = f"{queue.name}/{known.offset}"
+            raise AlreadyExists(f"the id {id!r} belongs to job {job}", "take that one, or give another id", job)
     parents.check(state, asked.get("after", ()))
 
 
