@@ -5,27 +5,29 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, Self, TypeVar, overload
 
 from ..peers.errors import PenstockError
-from ..peers.units import duration_ms
 from . import calls
-from .connection import Connection
+from .channel import Channel
 from .ids import Span, array_id
-from .jobs import Job, JobOutcome, as_completed, collect
+from .jobs import BaseJob, Job
+from .outcomes import Completions, JobOutcome, collect
+from .steps import Steps
+from .waiting import Waiting
+
+J = TypeVar("J", bound=BaseJob)
 
 
-class JobArray(Sequence[Job]):
-    """Jobs of one queue, in the order of their submission: a sequence of `Job`. Thread-safe.
+class BaseJobArray(Sequence[J]):
+    """Which jobs they are, and the steps of what can be asked about all of them."""
 
-    `id` names all of them, such as "work/0-499": `Client.job_array` makes an array of it again, in any process.
-    `gather` is the job that runs after all of them, if they were submitted with one.
-    """
+    JOB: type[J]  # of which kind they are
 
-    def __init__(self, connection: Connection, queue: str, spans: Iterable[Span], cursor: int = 0) -> None:
+    def __init__(self, connection: Channel, queue: str, spans: Iterable[Span], cursor: int = 0) -> None:
         self.queue = queue
-        self.gather: Job | None = None
-        self._connection = connection
+        self.gather: J | None = None
+        self._connection: Any = connection
         self._cursor = cursor  # their outcomes are after this one
         self._spans: list[Span] = []
         for first, count in spans:
@@ -34,7 +36,7 @@ class JobArray(Sequence[Job]):
             elif count:
                 self._spans.append((first, count))
         self._offsets = _Offsets(self._spans)
-        self._jobs: dict[int, Job] = {}  # by place; a job remembers how it ended
+        self._jobs: dict[int, J] = {}  # by place; a job remembers how it ended
 
     @property
     def id(self) -> str:
@@ -55,29 +57,67 @@ class JobArray(Sequence[Job]):
         return len(self._offsets)
 
     @overload
-    def __getitem__(self, place: int) -> Job: ...
+    def __getitem__(self, place: int) -> J: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Job]: ...
-    def __getitem__(self, place: int | slice) -> Job | list[Job]:
+    def __getitem__(self, place: slice) -> list[J]: ...
+    def __getitem__(self, place: int | slice) -> J | list[J]:
         if isinstance(place, slice):
             return [self._job(each) for each in range(*place.indices(len(self)))]
         return self._job(range(len(self))[place])
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[J]:
         return map(self._job, range(len(self)))
 
-    def __add__(self, other: Iterable[Job]) -> list[Job]:
+    def __add__(self, other: Iterable[J]) -> list[J]:
         return [*self, *other]
 
-    def __radd__(self, other: Iterable[Job]) -> list[Job]:
+    def __radd__(self, other: Iterable[J]) -> list[J]:
         return [*other, *self]
 
     def __repr__(self) -> str:
-        return f"<JobArray {self.id or self.queue} of {len(self)}>"
+        return f"<{type(self).__name__} {self.id or self.queue} of {len(self)}>"
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def _outcomes(self, timeout: float | str | None) -> Steps[list[JobOutcome]]:
+        completions = Completions(self, timeout)
+        while not completions.over:
+            yield from completions.more()
+        return (yield from collect(self))
+
+    def _wait(self, timeout: float | str | None) -> Steps[dict[str, int]]:
+        return dict(Counter(outcome.status for outcome in (yield from self._outcomes(timeout))))
+
+    def _results(self, timeout: float | str | None) -> Steps[list[Any]]:
+        outcomes = yield from self._outcomes(timeout)
+        bad = [error for outcome in outcomes if (error := outcome.error) is not None]
+        if bad:
+            raise _with_hint(bad[0], f"{len(bad)} of {len(outcomes)} jobs did not end well")
+        return [outcome.value for outcome in outcomes]
+
+    def _retry(self) -> Steps[Self]:
+        return type(self)(self._connection, self.queue, (yield from calls.retry_jobs(self.queue, self._spans)))
+
+    def _job(self, place: int) -> J:
+        job = self._jobs.get(place)
+        if job is None:
+            made = self.JOB(self._connection, self.queue, self._offsets[place], self._cursor)
+            job = self._jobs.setdefault(place, made)
+        return job
+
+
+class JobArray(Waiting, BaseJobArray[Job]):
+    """Jobs of one queue, in the order of their submission: a sequence of `Job`. Thread-safe.
+
+    `id` names all of them, such as "work/0-499": `Client.job_array` makes an array of it again, in any process.
+    `gather` is the job that runs after all of them, if they were submitted with one.
+    """
+
+    JOB = Job
 
     def statuses(self) -> dict[str, int]:
         """How many jobs are in which status, as "queued", "running", "done" ...; see `Job.status`."""
-        return calls.run(self._connection, calls.count_statuses(self.queue, self._spans))
+        return self._run(calls.count_statuses(self.queue, self._spans))
 
     def wait(self, timeout: float | str | None = None) -> dict[str, int]:
         """Wait until all have ended: how many are "done", "dead", "cancelled", "expired". `timeout` in seconds or as
@@ -85,14 +125,11 @@ class JobArray(Sequence[Job]):
 
         Raises Timeout, and NotFound if one of them never existed.
         """
-        return dict(Counter(outcome.status for outcome in self.outcomes(timeout)))
+        return self._run(self._wait(timeout))
 
     def outcomes(self, timeout: float | str | None = None) -> list[JobOutcome]:
         """How each ended, in their order, once all have. `timeout` in seconds or as text. Raises as `wait` does."""
-        timeout_s = None if timeout is None else duration_ms(timeout, "timeout") / 1000
-        for _ in as_completed(self._connection, self, timeout_s):
-            pass
-        return collect(self._connection, self)
+        return self._run(self._outcomes(timeout))
 
     def results(self, timeout: float | str | None = None) -> list[Any]:
         """What each returned, in their order, once all have ended. `timeout` in seconds or as text.
@@ -100,28 +137,15 @@ class JobArray(Sequence[Job]):
         Raises JobFailed, JobCancelled or NotFound, of the first one that did not end well, with how many did not in
         the hint (`outcomes` has them all); and as `wait` does.
         """
-        outcomes = self.outcomes(timeout)
-        bad = [error for outcome in outcomes if (error := outcome.error) is not None]
-        if bad:
-            raise _with_hint(bad[0], f"{len(bad)} of {len(outcomes)} jobs did not end well")
-        return [outcome.value for outcome in outcomes]
+        return self._run(self._results(timeout))
 
     def cancel(self) -> int:
         """Cancel those that have not ended. Returns how many."""
-        return calls.run(self._connection, calls.cancel_jobs(self.queue, self._spans))
+        return self._run(calls.cancel_jobs(self.queue, self._spans))
 
     def retry(self) -> JobArray:
         """Submit those that are dead again: the new jobs."""
-        return JobArray(
-            self._connection, self.queue, calls.run(self._connection, calls.retry_jobs(self.queue, self._spans))
-        )
-
-    def _job(self, place: int) -> Job:
-        job = self._jobs.get(place)
-        if job is None:
-            made = Job(self._connection, self.queue, self._offsets[place], self._cursor)
-            job = self._jobs.setdefault(place, made)
-        return job
+        return self._run(self._retry())
 
 
 class _Offsets:

@@ -1,54 +1,39 @@
-"""What the methods of a client ask, step by step, whoever waits for the answers.
-
-Each call is a generator that yields requests and is resumed when they are answered; a refused one is raised inside it.
-For one that is a `Tell` nobody waits: it is resumed at once.
-So the same steps serve a client that waits in its thread (`run`) and one that awaits.
-"""
+"""What the methods of a client ask, as steps."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
-from ..peers.errors import AlreadyExists, InvalidArgument, PenstockError
+from ..peers.errors import AlreadyExists, Closed, InvalidArgument
 from .cluster import ClusterInfo, SnapshotInfo
-from .connection import Connection
 from .ids import Span
 from .infos import GroupInfo, Info, JobInfo, QueueInfo, Reason, ScheduleInfo, TopicInfo, info_from_body
 from .job_details import JobDetails
-from .requests import Request, Tell
-
-T = TypeVar("T")
-Steps: TypeAlias = Generator[Request, Request, T]
+from .requests import Request
+from .steps import Steps
 
 JOBS_MAX = 1_000  # in one answer
 STATUS_MAX = 10_000  # in one question
 RANGE_MAX = 10_000  # jobs in one request to change them
 
 
-def run(connection: Connection, steps: Steps[T]) -> T:
-    """Take the steps in this thread. Raises what they raise. Not with the lock held."""
-    try:
-        request = next(steps)
-        while True:
-            if isinstance(request, Tell):
-                connection.tell(request)
-                request = steps.send(request)
-                continue
-            try:
-                connection.do(request)
-            except PenstockError as fault:
-                request = steps.throw(fault)
-            else:
-                request = steps.send(request)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-
-
 # -- queues and topics -------------------------------------------------------------------------------------------------
+
+
+def create_queue(name: str, options: Mapping[str, Any], exist_ok: bool) -> Steps[QueueInfo]:
+    info = yield from create(name, "queue", options, exist_ok)
+    assert isinstance(info, QueueInfo), info
+    return info
+
+
+def create_topic(name: str, options: Mapping[str, Any], exist_ok: bool) -> Steps[TopicInfo]:
+    info = yield from create(name, "topic", options, exist_ok)
+    assert isinstance(info, TopicInfo), info
+    return info
 
 
 def create(name: str, kind: str, options: Mapping[str, Any], exist_ok: bool) -> Steps[QueueInfo | TopicInfo]:
@@ -71,6 +56,14 @@ def change(op: str, name: str, **args: Any) -> Steps[QueueInfo | TopicInfo]:
     return info_from_body(answer.body)
 
 
+def list_queues() -> Steps[list[QueueInfo]]:
+    return [info for info in (yield from listing("queue")) if isinstance(info, QueueInfo)]
+
+
+def list_topics() -> Steps[list[TopicInfo]]:
+    return [info for info in (yield from listing("topic")) if isinstance(info, TopicInfo)]
+
+
 def listing(kind: str) -> Steps[list[Info]]:
     found: list[Info] = []
     more = True
@@ -89,6 +82,10 @@ def describe(name: str) -> Steps[QueueInfo | TopicInfo]:
 def purge(name: str) -> Steps[int]:
     answer = yield _command("purge", name=name)
     return int(answer.body["purged"])
+
+
+def list_groups(topic: str) -> Steps[list[GroupInfo]]:
+    return list((yield from describe(topic)).groups)
 
 
 def create_group(topic: str, group: str, start: Mapping[str, Any], exist_ok: bool) -> Steps[GroupInfo]:
@@ -227,7 +224,8 @@ def change_schedule(op: str, name: str) -> Steps[ScheduleInfo]:
 
 
 def run_schedule(name: str) -> Steps[dict[str, Any]]:
-    return (yield _command("schedule_run", name=name)).body
+    answer: Request = yield _command("schedule_run", name=name)
+    return answer.body
 
 
 def describe_schedule(name: str) -> Steps[ScheduleInfo]:
@@ -250,7 +248,8 @@ def list_schedules() -> Steps[list[ScheduleInfo]]:
 
 def ask(op: str, **args: Any) -> Steps[dict[str, Any]]:
     """A question whose answer needs no reading."""
-    return (yield Request(op, args)).body
+    answer: Request = yield Request(op, args)
+    return answer.body
 
 
 def command(op: str, **args: Any) -> Steps[None]:
@@ -258,8 +257,17 @@ def command(op: str, **args: Any) -> Steps[None]:
     yield _command(op, **args)
 
 
+def crash() -> Steps[None]:
+    with contextlib.suppress(Closed):  # the node is gone before its answer, as it should be
+        yield Request("crash", {}, single=True)
+
+
 def cluster() -> Steps[ClusterInfo]:
     return ClusterInfo.from_body((yield Request("cluster", {})).body)
+
+
+def transfer(to: int) -> Steps[None]:
+    yield Request("cluster_transfer", {"to": to})
 
 
 def snapshot() -> Steps[SnapshotInfo]:

@@ -32,7 +32,11 @@ class Closing(ABC):
         try:
             self.close()
         except PenstockError as fault:
-            if error is None:
-                raise
-            # The error under way is the better story; this one must not hide it.
-            log.warning("closing %s: %s", self._name(), fault)
+            raise_or_log(fault, error, self._name())
+
+
+def raise_or_log(fault: PenstockError, error: BaseException | None, name: str) -> None:
+    """What to do with a fault of closing: the error under way is the better story, and this one must not hide it."""
+    if error is None:
+        raise fault
+    log.warning("closing %s: %s", name, fault)

@@ -15,48 +15,33 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import random
 import select
 import threading
-import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, TypeVar
 
-from ..peers.errors import Closed, InvalidArgument, PenstockError
+from ..peers.errors import Closed, PenstockError
 from .bell import Bell
-from .infos import Staleness
+from .channel import Channel
 from .link import Link
-from .pump import POLL_MAX_MS, Pump
-from .requests import Request
-from .session import Session, State
+from .pump import POLL_MAX_MS
+from .requests import Request, Tell
+from .steps import Step, Steps, Together, Wait
 
 TICK_MS = 5  # the background thread keeps away from a connection that was in use within this time
 NAP_MAX_MS = 25  # how long it looks away at most, when it finds again and again that others lead
 DEEP_MS = 50  # when another thread has led for this long, the background thread sleeps until that one leaves
-CALL_SLACK_MS = 30_000  # how much longer than `retry_for` a call waits for a daemon that is there and does not answer
-BYE_MS = 2_000
 
 log = logging.getLogger("penstock")
 
+T = TypeVar("T")
 
-Consistency = Literal["primary", "local"]
 
-
-class Connection:
+class Connection(Channel):
     """Asks requests and waits for their answers, from any number of threads. Hold `lock` where a method says so."""
 
     def __init__(self, endpoints: Sequence[str], hello: Mapping[str, Any], retry_for_ms: int) -> None:
-        self.lock = threading.RLock()
-        self.dead: PenstockError | None = None
-        self.retry_for_ms = retry_for_ms
-        self.staleness: Staleness | None = None  # of the latest answer, where a node answers from its own copy
-        self._endpoints, self._hello = list(endpoints), dict(hello)
-        self._local: Connection | None = None
-        self.session = Session(endpoints, hello, retry_for_ms, random.Random(), self.now_ms())
-        self._work = Pump(self.session)
-        self.timers, self.on_session_lost = self._work.timers, self._work.on_session_lost
+        super().__init__(endpoints, hello, retry_for_ms)
         self._polled: Link | None = None  # the link that `_polls` are for
         self._changed = threading.Condition(self.lock)
         self._followers = 0
@@ -69,17 +54,10 @@ class Connection:
         self._polls: dict[Bell, select.poll] = {}  # for the present link: to make one costs as much as to use it
         self._io = threading.Thread(target=self._io_loop, name="penstock-io", daemon=True)
         self._io.start()
-        _connections.add(self)
-
-    @staticmethod
-    def now_ms() -> int:
-        """The clock of requests and timers."""
-        return time.monotonic_ns() // 1_000_000
 
     # -- for producers, consumers and the client ----------------------------------------------------------------------
 
     def ask(self, request: Request) -> None:
-        """Send a request; do not wait. The lock is held."""
         session = self.session
         self._touched_ms = now_ms = self.now_ms()
         session.ask(request, now_ms)
@@ -95,20 +73,42 @@ class Connection:
             self._pump()
 
     def listen(self) -> None:
-        """Hear what has come, unless somebody does so already. The lock is held."""
         if self._leader is None and not self._work.pumping:
             self._pump()
 
     def end_wait(self, request: Request) -> None:
-        """Have a parked request answered now. The lock is held."""
         self.session.end_wait(request, self.now_ms())
         if not self._work.pumping:
             self._pump()
 
-    @property
-    def stands(self) -> bool:
-        """Is there a daemon that hears us, as far as is known?"""
-        return self.session.state is State.READY
+    def run(self, steps: Steps[T]) -> T:
+        """Take the steps in this thread. Raises what they raise. Not with the lock held."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = self._take(step)
+                except BaseException as fault:
+                    step = steps.throw(fault)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _take(self, step: Step) -> object:
+        match step:
+            case Wait():
+                with self.lock:
+                    return self.wait(step.ready, step.timeout_s)
+            case Together():
+                self.do_all(step.requests)
+                return None
+            case Tell():
+                self.tell(step)
+                return step
+            case Request():
+                return self.do(step)
 
     def wait(self, ready: Callable[[], object], timeout_s: float | None) -> bool:
         """Work, or wait for the thread that works, until `ready()`. False: the time ran out first. The lock is held
@@ -142,56 +142,24 @@ class Connection:
     def do(self, request: Request) -> Request:
         """Ask and wait. Returns the answered request; raises its error. Not with the lock held."""
         self.check()
-        request.deadline_ms = self.now_ms() + request.wait_ms + self.retry_for_ms + CALL_SLACK_MS
+        self._limit(request)
         with self.lock:
             self.ask(request)
             self.wait(lambda: request.done, None)
-        if request.error is not None:
-            raise request.error
-        if "lag_ms" in request.body:
-            self.staleness = Staleness(request.body["applied"], request.body["lag_ms"])
-        return request
-
-    def tell(self, request: Request) -> None:
-        """Ask, and wait for nothing. Not with the lock held."""
-        self.check()
-        with self.lock:
-            self.ask(request)
+        return self._read(request)
 
     def do_all(self, requests: Sequence[Request]) -> None:
         """Ask all of them at once, and wait for their answers. Raises the first error. Not with the lock held."""
         self.check()
         with self.lock:
             for request in requests:
-                request.deadline_ms = self.now_ms() + request.wait_ms + self.retry_for_ms + CALL_SLACK_MS
+                self._limit(request)
                 self.ask(request)
             self.wait(lambda: all(request.done for request in requests), None)
         for request in requests:
-            if request.error is not None:
-                raise request.error
-
-    def local(self) -> Connection:
-        """One over which whichever node is reached answers reads from its own copy. Not with the lock held."""
-        self.check()
-        if self.session.read_only:
-            return self
-        with self.lock:
-            if self._local is None:
-                self._local = Connection(self._endpoints, {**self._hello, "read_only": True}, self.retry_for_ms)
-            return self._local
-
-    @property
-    def last_staleness(self) -> Staleness | None:
-        """That of the latest local read. None: there was none."""
-        return self.staleness if self._local is None else self._local.staleness
-
-    def check(self) -> None:
-        """Raises Closed if the client is closed or was made before a fork."""
-        if self.dead is not None:
-            raise self.dead
+            self._read(request)
 
     def hurry(self, at_ms: int) -> None:
-        """Have the timers looked at no later than this. The lock is held."""
         if at_ms < self._work.tick_ms:
             self._work.tick_ms = at_ms
             if self._leader is not None:
@@ -200,7 +168,6 @@ class Connection:
                 self._wake_io.ring()
 
     def notify(self) -> None:
-        """Have everybody who waits look at what they wait for. The lock is held."""
         # Also if this is a signal handler on the thread of the leader: it goes on polling afterwards.
         (self._wake_io if self._leader == self._io.ident else self._wake_app).ring()
         if self._followers:
@@ -208,15 +175,17 @@ class Connection:
 
     def close(self) -> None:
         """Say bye if the daemon is there, fail what is unanswered with Closed, end the background thread."""
+        try:
+            self.run(self.bye())
+        finally:
+            self.end()
+
+    def end(self) -> None:
         if self.dead is not None:
             return
         if self._local is not None:
-            self._local.close()
+            self._local.end()
         with self.lock:
-            if self.session.state is State.READY and not self.session.read_only:
-                bye = Request("bye", {}, counted=True)
-                self.ask(bye)
-                self.wait(lambda: bye.done, BYE_MS / 1000)
             self._end(Closed("the client is closed", "connect again"))
         if threading.current_thread() is not self._io:
             self._io.join()
@@ -356,25 +325,3 @@ class Connection:
         self._wake_io.ring()
         self._wake_app.ring()
         self._changed.notify_all()
-
-    def forked(self) -> None:
-        """This is the child of a fork: the sockets and the background thread are the parent's."""
-        self.dead = Closed("this client was made in the parent process", "connect again after the fork")
-
-
-def reader(connection: Connection, consistency: Consistency) -> Connection:
-    """Over which connection to read. Raises InvalidArgument."""
-    if consistency not in ("primary", "local"):
-        raise InvalidArgument(f"consistency is {consistency!r}", 'give "primary" or "local"')
-    return connection if consistency == "primary" else connection.local()
-
-
-_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for connection in list(_connections):
-        connection.forked()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ..peers import values
 from ..peers.errors import Closed, InvalidArgument, TooLarge
 from ..peers.units import duration_ms
 from . import calls
 from .acks import Settlement
+from .channel import Channel
 from .closing import Closing
-from .connection import Connection
 from .delivery import Delivery, runs_of
 from .failures import pack_error, reason_of
 from .intake import Intake
-from .message import Message
-from .receipt import AckReceipt, wait_or_raise
+from .message import BaseMessage, Message
+from .receipt import AckReceipt, BaseAckReceipt, wait_or_raise
 from .settler import Settler
+from .steps import Deadline, Steps, Wait
+from .waiting import Waiting
+
+M = TypeVar("M", bound=BaseMessage)
+R = TypeVar("R", bound=BaseAckReceipt)
 
 
-class Consumer(Closing):
-    """Receives messages of one queue, or of one group of a topic. Thread-safe: several threads may share the work.
+class BaseConsumer(Generic[M, R]):
+    """Messages of one consumer, from their pull to their settlement, and the steps of what it waits for."""
 
-    Made by `Client.consumer`; use it in a `with`, or close it. Up to `prefetch` messages are leased ahead. With
-    `renew`, the leases of all messages in hand are extended in the background while the consumer lives.
-    Acknowledgements return at once and travel together; their receipts, `flush` and `close` confirm them. `lost`
-    counts messages whose lease ended before they were acknowledged. `on_cancelled` may be set to a function: it is
-    called with a message in hand whose job was cancelled, when the daemon tells so (at the next renewal of its lease),
-    by whichever thread hears that: so it must neither wait nor ask anything, but set a flag.
-    """
+    MESSAGE: type[M]
+    RECEIPT: type[R]
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Channel,
         queue: str,
         *,
         group: str = "",
@@ -48,8 +48,8 @@ class Consumer(Closing):
             raise InvalidArgument(f"lease is {lease!r}", "give a time in which a message can be worked")
         self.queue = queue
         self.group = group
-        self.on_cancelled: Callable[[Message], None] | None = None  # see there
-        self._connection = connection
+        self.on_cancelled: Callable[[Any], None] | None = None  # see there
+        self._connection: Any = connection
         self._lock = connection.lock
         self._stopped = False
         self._closed = False
@@ -62,6 +62,158 @@ class Consumer(Closing):
         """How many messages were lost since the consumer was made: their lease ended before they were settled."""
         return self._intake.lost + self._settler.lost
 
+    def stop(self) -> None:
+        """End iterations and waiting receives. May be called from other threads and from signal handlers."""
+        self._stopped = True
+        with self._lock:
+            self._connection.notify()
+
+    @property
+    def closed(self) -> bool:
+        """Has it been closed?"""
+        return self._closed
+
+    def _name(self) -> str:
+        return f"the consumer of {self.queue!r}"
+
+    def retire(self) -> None:
+        """Receive no more, and give back what was prefetched; what that comes to, `_close` waits for."""
+        with self._lock:
+            self._closed = True
+            self._intake.close()
+            self._connection.notify()
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def _receive_many(self, limit: int, timeout: float | str | None) -> Steps[list[M]]:
+        deadline = Deadline(timeout)
+        while True:
+            yield from self._intake.wait(limit, deadline, lambda: self._stopped or self._closed)
+            self._check()
+            with self._lock:
+                messages = self._take(limit)
+            # Others who receive from here may have been faster.
+            if messages or deadline.over or self._stopped:
+                return messages
+
+    def _receive(self, timeout: float | str | None) -> Steps[M | None]:
+        messages = yield from self._receive_many(1, timeout)
+        return messages[0] if messages else None
+
+    def _size(self) -> Steps[int]:
+        self._check()
+        info = yield from calls.describe_group(self.queue, self.group)
+        return info.ready + info.delayed + self._intake.buffered
+
+    def settle_until(self, ready: Callable[[], object], timeout_s: float | None) -> Steps[bool]:
+        """Have what was gathered leave now and wait until `ready()`. For receipts."""
+        self._connection.check()
+        with self._lock:
+            self._settler.push()
+        in_time: bool = yield Wait(ready, timeout_s)
+        return in_time
+
+    def _flush(self, timeout: float | str | None) -> Steps[None]:
+        timeout_s = Deadline(timeout).timeout_s
+        ready = yield from self.settle_until(lambda: self._settler.idle, timeout_s)
+        wait_or_raise(ready, timeout_s, f"flushing {self._name()}")
+        with self._lock:
+            intake = self._intake
+            lost, intake.lost_error = intake.lost_error, None
+            error = self._settler.refusal() or lost
+        if error is not None:
+            raise error
+
+    def _close(self) -> Steps[None]:
+        if self._closed:
+            return
+        self.retire()
+        if self._connection.dead is None:
+            yield Wait(lambda: not self._intake.pulling)
+        if self._connection.dead is None:
+            yield from self._flush(None)
+
+    # -- receiving -------------------------------------------------------------------------------------------------
+
+    def _take(self, limit: int) -> list[M]:
+        """What is here. The lock is held."""
+        messages = self._intake.take(limit)
+        # Before the application works on these: so the network overlaps with the work.
+        self._intake.pull_if_low()
+        return messages
+
+    # -- settling --------------------------------------------------------------------------------------------------
+
+    def _tell(self, message: BaseMessage, op: str, args: Mapping[str, Any]) -> R:
+        self._check()
+        with self._lock:
+            self._check_mine(message._delivery)
+            return self.RECEIPT(self, [self._settler.tell(message, op, args)])
+
+    def _check_mine(self, delivery: Delivery) -> None:
+        if delivery.consumer is not self:
+            raise InvalidArgument("this message came from another consumer", "settle it where it was received")
+
+    # -- for deliveries --------------------------------------------------------------------------------------------
+
+    def keep(self, delivery: Delivery) -> None:
+        """What it brought is in hand again. The lock is held."""
+        self._intake.open[delivery.lease] = delivery
+
+    def cancel(self, delivery: Delivery, first: int, count: int) -> None:
+        """Note that jobs of it were cancelled. The lock is held."""
+        for message in delivery.cancel(first, count):
+            if self.on_cancelled is not None:
+                self.on_cancelled(message)
+        if delivery.left == 0:
+            self._intake.open.pop(delivery.lease, None)
+
+    def lose(self, delivery: Delivery) -> None:
+        """Note that its lease has ended. The lock is held."""
+        self._intake.lose(delivery, "its lease has ended")
+
+    def _settle(
+        self, op: str, messages: Sequence[BaseMessage], args: Mapping[str, Any], bodies: Sequence[bytes] | None = None
+    ) -> R:
+        self._check()
+        settlements: list[Settlement] = []
+        settler, leases = self._settler, self._intake.open
+        with self._lock:
+            at = 0
+            for run in runs_of(messages):
+                delivery, first, end = run
+                self._check_mine(delivery)
+                count = end - first
+                settlements += settler.settle(op, run, args, None if bodies is None else bodies[at : at + count])
+                if delivery.left == 0:
+                    leases.pop(delivery.lease, None)
+                at += count
+            settler.push_if_due()
+        return self.RECEIPT(self, settlements)
+
+    def _check(self) -> None:
+        self._connection.check()
+        if self._closed:
+            raise Closed(
+                f"the consumer of {self.queue!r} is closed", "make a new one; what was peeked at must be received first"
+            )
+
+
+class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
+    """Receives messages of one queue, or of one group of a topic. Thread-safe: several threads may share the work.
+
+    Made by `Client.consumer`; use it in a `with`, or close it. Up to `prefetch` messages are leased ahead. With
+    `renew`, the leases of all messages in hand are extended in the background while the consumer lives.
+    Acknowledgements return at once and travel together; their receipts, `flush` and `close` confirm them. `lost`
+    counts messages whose lease ended before they were acknowledged. `on_cancelled` may be set to a function: it is
+    called with a message in hand whose job was cancelled, when the daemon tells so (at the next renewal of its lease),
+    by whichever thread hears that: so it must neither wait nor ask anything, but set a flag.
+    """
+
+    MESSAGE = Message
+    RECEIPT = AckReceipt
+    on_cancelled: Callable[[Message], None] | None
+
     # -- receiving -------------------------------------------------------------------------------------------------
 
     def receive(self, timeout: float | str | None = None) -> Message | None:
@@ -71,24 +223,25 @@ class Consumer(Closing):
         It comes back to the queue unless you settle it before its lease ends. Raises NotFound if the queue is gone,
         PermissionDenied without the right to pull, Timeout if no daemon answers for `retry_for`, Closed.
         """
-        messages = self.receive_many(1, timeout)
-        return messages[0] if messages else None
+        if timeout is not None:
+            duration_ms(timeout, "timeout")
+        self._check()
+        with self._lock:
+            if self._intake.buffered:
+                return self._take(1)[0]
+        return self._run(self._receive(timeout))
 
     def receive_many(self, limit: int, timeout: float | str | None = None) -> list[Message]:
         """At least one and at most `limit` messages, in order; [] if nothing came within `timeout`. As `receive`."""
         if limit < 1:
             raise InvalidArgument(f"limit is {limit!r}", "receive at least one message")
-        timeout_s = None if timeout is None else duration_ms(timeout, "timeout") / 1000
+        if timeout is not None:
+            duration_ms(timeout, "timeout")
         self._check()
         with self._lock:
-            intake = self._intake
-            if not intake.buffered:
-                intake.wait(limit, timeout_s, lambda: self._stopped or self._closed)
-                self._check()
-            messages = intake.take(limit)
-            # Before the application works on these: so the network overlaps with the work.
-            intake.pull_if_low()
-        return messages
+            if self._intake.buffered:
+                return self._take(limit)
+        return self._run(self._receive_many(limit, timeout))
 
     def __iter__(self) -> Iterator[Message]:
         """Messages until `stop` is called."""
@@ -97,17 +250,9 @@ class Consumer(Closing):
             if message is not None:
                 yield message
 
-    def stop(self) -> None:
-        """End iterations and waiting receives. May be called from other threads and from signal handlers."""
-        self._stopped = True
-        with self._lock:
-            self._connection.notify()
-
     def size(self) -> int:
         """How many messages wait: for this group at the daemon (ready or delayed), and here, received by nobody."""
-        self._check()
-        info = calls.run(self._connection, calls.describe_group(self.queue, self.group))
-        return info.ready + info.delayed + self._intake.buffered
+        return self._run(self._size())
 
     # -- settling --------------------------------------------------------------------------------------------------
 
@@ -175,7 +320,7 @@ class Consumer(Closing):
         packed = values.pack(result)
         with self._lock:
             self._check_mine(message._delivery)
-            return AckReceipt(self, [self._settler.complete_with(message, packed, outputs)])
+            return self.RECEIPT(self, [self._settler.complete_with(message, packed, outputs)])
 
     def progress(self, message: Message, fraction: float, text: str = "") -> AckReceipt:
         """Tell how far the job is: a fraction, 0 to 1, and a text of at most 500 characters. Raises InvalidArgument."""
@@ -186,16 +331,6 @@ class Consumer(Closing):
     def log(self, message: Message, *lines: str) -> AckReceipt:
         """Add lines to the log of the job, which keeps the latest 1000 of them, up to 64 KiB."""
         return self._tell(message, "job_log", {"lines": list(lines)})
-
-    def _tell(self, message: Message, op: str, args: Mapping[str, Any]) -> AckReceipt:
-        self._check()
-        with self._lock:
-            self._check_mine(message._delivery)
-            return AckReceipt(self, [self._settler.tell(message, op, args)])
-
-    def _check_mine(self, delivery: Delivery) -> None:
-        if delivery.consumer is not self:
-            raise InvalidArgument("this message came from another consumer", "settle it where it was received")
 
     def complete_many(self, messages: Sequence[Message], results: Sequence[Any]) -> AckReceipt:
         """Done, each with its result. Raises InvalidArgument for results that cannot travel; then nothing is done."""
@@ -214,24 +349,16 @@ class Consumer(Closing):
         self._check()
         lease_ms = duration_ms(duration, "duration")
         with self._lock:
-            return AckReceipt(self, [self._settler.extend(message._delivery, lease_ms)])
+            return self.RECEIPT(self, [self._settler.extend(message._delivery, lease_ms)])
+
+    # -- the end ---------------------------------------------------------------------------------------------------
 
     def flush(self, timeout: float | str | None = None) -> None:
         """Return once all that was acknowledged is durable. `timeout` in seconds or as text.
 
         Raises Timeout, and LeaseLost if messages were lost since the last flush and no receipt has told so.
         """
-        timeout_s = None if timeout is None else duration_ms(timeout, "timeout") / 1000
-        self._connection.check()
-        with self._lock:
-            self._settler.push()
-            ready = self._connection.wait(lambda: self._settler.idle, timeout_s)
-            wait_or_raise(ready, timeout_s, f"flushing the consumer of {self.queue!r}")
-            intake = self._intake
-            lost, intake.lost_error = intake.lost_error, None
-            error = self._settler.refusal() or lost
-        if error is not None:
-            raise error
+        return self._run(self._flush(timeout))
 
     def close(self) -> None:
         """Give back what was prefetched and not received, flush, then end. Raises what `flush` raises; it ends in any
@@ -239,72 +366,4 @@ class Consumer(Closing):
 
         Messages in hand that are not settled stay leased until their lease ends, or until the client is closed.
         """
-        if self._closed:
-            return
-        with self._lock:
-            self._closed = True
-            self._intake.close()
-            self._connection.notify()
-            if self._connection.dead is None:
-                self._connection.wait(lambda: not self._intake.pulling, None)
-        if self._connection.dead is None:
-            self.flush()
-
-    @property
-    def closed(self) -> bool:
-        """Has it been closed?"""
-        return self._closed
-
-    def _name(self) -> str:
-        return f"the consumer of {self.queue!r}"
-
-    # -- for receipts and deliveries -------------------------------------------------------------------------------
-
-    def wait_for(self, ready: Callable[[], object], timeout_s: float | None) -> bool:
-        """Have what was gathered leave now and wait until `ready()`. For receipts."""
-        self._connection.check()
-        with self._lock:
-            self._settler.push()
-            return self._connection.wait(ready, timeout_s)
-
-    def keep(self, delivery: Delivery) -> None:
-        """What it brought is in hand again. The lock is held."""
-        self._intake.open[delivery.lease] = delivery
-
-    def cancel(self, delivery: Delivery, first: int, count: int) -> None:
-        """Note that jobs of it were cancelled. The lock is held."""
-        for message in delivery.cancel(first, count):
-            if self.on_cancelled is not None:
-                self.on_cancelled(message)
-        if delivery.left == 0:
-            self._intake.open.pop(delivery.lease, None)
-
-    def lose(self, delivery: Delivery) -> None:
-        """Note that its lease has ended. The lock is held."""
-        self._intake.lose(delivery, "its lease has ended")
-
-    def _settle(
-        self, op: str, messages: Sequence[Message], args: Mapping[str, Any], bodies: Sequence[bytes] | None = None
-    ) -> AckReceipt:
-        self._check()
-        settlements: list[Settlement] = []
-        settler, leases = self._settler, self._intake.open
-        with self._lock:
-            at = 0
-            for run in runs_of(messages):
-                delivery, first, end = run
-                self._check_mine(delivery)
-                count = end - first
-                settlements += settler.settle(op, run, args, None if bodies is None else bodies[at : at + count])
-                if delivery.left == 0:
-                    leases.pop(delivery.lease, None)
-                at += count
-            settler.push_if_due()
-        return AckReceipt(self, settlements)
-
-    def _check(self) -> None:
-        self._connection.check()
-        if self._closed:
-            raise Closed(
-                f"the consumer of {self.queue!r} is closed", "make a new one; what was peeked at must be received first"
-            )
+        return self._run(self._close())

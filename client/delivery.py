@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..peers import wire
 from ..peers.errors import LeaseLost
 from .headers import Header
-from .message import Message
+from .message import BaseMessage
 
 if TYPE_CHECKING:
-    from .consumer import Consumer
+    from .consumer import BaseConsumer
 
 SETTLED = b"\x01"
 
@@ -35,7 +35,7 @@ class Delivery:
         "taken",
     )
 
-    def __init__(self, consumer: Consumer, body: dict[str, Any], payload: bytes) -> None:
+    def __init__(self, consumer: BaseConsumer[Any, Any], body: dict[str, Any], payload: bytes) -> None:
         bodies, self.headers = wire.unpack_payload(payload)
         self.consumer = consumer
         self.lease: int = body["lease"] or 0
@@ -50,7 +50,7 @@ class Delivery:
         self.taken = 0  # messages that the application has received
         self.settled = bytearray(len(bodies))
         self.cancelled: list[tuple[int, int]] = []  # [first, end) by index: jobs that were cancelled in hand
-        self.messages: list[Message] = list(map(Message, repeat(self), count(), bodies))
+        self.messages: list[Any] = list(map(consumer.MESSAGE, repeat(self), count(), bodies))
 
     def range_of(self, index: int) -> int:
         """Which range message `index` is in."""
@@ -108,9 +108,9 @@ class Delivery:
         self.settled[index] = 0
         self.left += 1
 
-    def cancel(self, first: int, count: int) -> list[Message]:
+    def cancel(self, first: int, count: int) -> list[Any]:
         """Jobs [first, first + count), by offset, were cancelled. Returns those of them that were not settled."""
-        found: list[Message] = []
+        found: list[Any] = []
         for at, (start, size, *_) in enumerate(self.ranges):
             low, high = max(first, start), min(first + count, start + size)
             if low >= high:
@@ -135,7 +135,7 @@ class Delivery:
         )
 
 
-def runs_of(messages: Sequence[Message]) -> list[tuple[Delivery, int, int]]:
+def runs_of(messages: Sequence[BaseMessage]) -> list[tuple[Delivery, int, int]]:
     """Messages as runs (delivery, first, end) of neighbours, in the order given.
 
     Messages that are in the order they were received in are compared in bulk, by identity: 5 ns each.
@@ -156,11 +156,11 @@ def runs_of(messages: Sequence[Message]) -> list[tuple[Delivery, int, int]]:
     return runs
 
 
-def _follows(message: Message, delivery: Delivery, index: int) -> bool:
+def _follows(message: BaseMessage, delivery: Delivery, index: int) -> bool:
     return message._delivery is delivery and message._index == index
 
 
-def places_of(messages: Sequence[Message]) -> tuple[list[tuple[int, int, int]], list[Header] | None]:
+def places_of(messages: Sequence[BaseMessage]) -> tuple[list[tuple[int, int, int]], list[Header] | None]:
     """Where messages are in their queue, as [(offset of the first, how many, attempt), ...], and their headers."""
     spans: list[tuple[int, int, int]] = []
     headers: list[Header] = []

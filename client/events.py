@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..peers.errors import InvalidArgument
-from ..peers.units import duration_ms
-from . import calls
-from .connection import Connection
+from .channel import Channel
 from .requests import Request
+from .steps import Deadline, Steps
+from .waiting import Waiting
 
 DROPPED = "events.dropped"
 PARK_MS = 30_000  # how long the daemon holds a question before it says that nothing happened
@@ -59,13 +59,13 @@ class Stream:
         self.stopped = False
         self.asked: Request | None = None  # the question that waits for its answer
 
-    def begin(self) -> calls.Steps[None]:
+    def begin(self) -> Steps[None]:
         """Find the place that "now" means: asked for later, or again, it would be another one."""
         if self.cursor == "now":
             answer = yield Request("watch", {"patterns": self.patterns, "after": "now", "limit": 1})
             self.cursor = str(answer.body["next"])
 
-    def more(self, wait_ms: int) -> calls.Steps[list[Event]]:
+    def more(self, wait_ms: int) -> Steps[list[Event]]:
         """What comes next; [] if nothing did within the wait, or it was `stopped`."""
         args = {"patterns": self.patterns, "after": self.cursor, "limit": EVENTS_MAX, "wait_ms": wait_ms}
         self.asked = request = Request("watch", args, wait_ms=wait_ms)
@@ -78,47 +78,30 @@ class Stream:
         return lost + [Event.from_body(event) for event in body["events"]]
 
 
-class Watch(Iterator[Event]):
-    """Events as they happen, until `stop` is called. It goes on through a fail-over, and through lost connections.
+class BaseWatch:
+    """What was read of a stream and has not come out yet, and the steps to read on."""
 
-    If events were told faster than they were read here, or the daemon was started again, some may be gone that match:
-    then an event of the type "events.dropped" comes in their place. For one thread; `stop` is for any.
-    """
-
-    def __init__(self, connection: Connection, patterns: str | Iterable[str], after: str | None) -> None:
-        self._connection = connection
-        self._stream = Stream(patterns, after)
+    def __init__(self, connection: Channel, stream: Stream) -> None:
+        self._connection: Any = connection
+        self._stream = stream
         self._buffer: deque[Event] = deque()
-        calls.run(connection, self._stream.begin())
-        self._cursor = self._stream.cursor
+        self._cursor = stream.cursor
 
     @property
     def cursor(self) -> str | None:
         """The place behind the latest event that came out of here: another watch `after` it goes on from there."""
         return self._cursor if self._buffer else self._stream.cursor
 
-    def receive(self, timeout: float | str | None = None) -> Event | None:
-        """The next event. None: none came within `timeout` (seconds or text; None waits for ever), or `stop` was
-        called.
-
-        Raises Timeout if no daemon answers for `retry_for`, Closed.
-        """
-        deadline = None if timeout is None else time.monotonic() + duration_ms(timeout, "timeout") / 1000
+    def _receive(self, timeout: float | str | None) -> Steps[Event | None]:
+        deadline = Deadline(timeout)
         while not self._buffer and not self._stream.stopped:
-            left_ms = PARK_MS if deadline is None else round((deadline - time.monotonic()) * 1000)
-            self._buffer += calls.run(self._connection, self._stream.more(max(0, min(PARK_MS, left_ms))))
-            if deadline is not None and time.monotonic() >= deadline:
+            self._buffer += yield from self._stream.more(deadline.wait_ms(PARK_MS))
+            if deadline.over:
                 break
         if not self._buffer or self._stream.stopped:
             return None
         event = self._buffer.popleft()
         self._cursor = event.cursor
-        return event
-
-    def __next__(self) -> Event:
-        event = self.receive()
-        if event is None:
-            raise StopIteration
         return event
 
     def stop(self) -> None:
@@ -129,3 +112,25 @@ class Watch(Iterator[Event]):
             if asked is not None:
                 self._connection.end_wait(asked)
             self._connection.notify()
+
+
+class Watch(Waiting, BaseWatch, Iterator[Event]):
+    """Events as they happen, until `stop` is called. It goes on through a fail-over, and through lost connections.
+
+    If events were told faster than they were read here, or the daemon was started again, some may be gone that match:
+    then an event of the type "events.dropped" comes in their place. For one thread; `stop` is for any.
+    """
+
+    def receive(self, timeout: float | str | None = None) -> Event | None:
+        """The next event. None: none came within `timeout` (seconds or text; None waits for ever), or `stop` was
+        called.
+
+        Raises Timeout if no daemon answers for `retry_for`, Closed.
+        """
+        return self._run(self._receive(timeout))
+
+    def __next__(self) -> Event:
+        event = self.receive()
+        if event is None:
+            raise StopIteration
+        return event

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..peers.errors import LeaseLost, PenstockError
-from .connection import Connection
+from .channel import Channel
 from .delivery import Delivery
-from .message import Message
+from .message import BaseMessage
 from .requests import Request
+from .steps import Deadline, Steps, Wait
 
 if TYPE_CHECKING:
-    from .consumer import Consumer
+    from .consumer import BaseConsumer
     from .settler import Settler
 
 PARK_MS = 20_000  # how long a pull waits at the daemon
@@ -29,8 +30,8 @@ class Intake:
 
     def __init__(
         self,
-        consumer: Consumer,
-        connection: Connection,
+        consumer: BaseConsumer[Any, Any],
+        connection: Channel,
         settler: Settler,
         pull: dict[str, Any],
         prefetch: int,
@@ -53,13 +54,14 @@ class Intake:
         self._asked = 0  # messages that pulls on their way may bring
         self._pulls: set[Request] = set()  # on their way
         self._renew_ms = self._pull_ms = NEVER_MS
+        self._receivers = 0  # how many wait without prefetch
         self._closed = False
         connection.timers.append(self)
         connection.on_session_lost.append(self._session_lost)
 
     # -- for the consumer ------------------------------------------------------------------------------------------
 
-    def wait(self, limit: int, timeout_s: float | None, stopped: Callable[[], bool]) -> None:
+    def wait(self, limit: int, deadline: Deadline, stopped: Callable[[], bool]) -> Steps[None]:
         """Wait until there are messages, or `stopped`, or the time is over. Raises why the last pull failed."""
         if self.error is not None and self.error.retryable:
             self.error = None  # that was then
@@ -68,35 +70,41 @@ class Intake:
             return bool(self.buffered) or self.error is not None or stopped()
 
         if self._prefetch:
-            self.pull_if_low()
-            self._connection.wait(ready, timeout_s)
+            with self._connection.lock:
+                self.pull_if_low()
+            yield Wait(ready, deadline.left_s)
         else:
-            self._pull_until(ready, limit, timeout_s)
+            yield from self._pull_until(ready, limit, deadline)
         if not self.buffered and self.error is not None:
             error, self.error = self.error, None
             raise error
 
-    def _pull_until(self, ready: Callable[[], bool], limit: int, timeout_s: float | None) -> None:
+    def _pull_until(self, ready: Callable[[], bool], limit: int, deadline: Deadline) -> Steps[None]:
         """Without prefetch, each waiting asks for itself, and asks again when nothing came: what is on its way may be
         the pull of an earlier waiting, which was shorter."""
         connection = self._connection
-        now_ms = connection.now_ms()
-        deadline_ms = NEVER_MS if timeout_s is None else now_ms + round(timeout_s * 1000)
-        while not ready():
-            asked_ms, left_ms = now_ms, min(PARK_MS, deadline_ms - now_ms)
-            if not self._asked:
-                self._pull(limit, left_ms)
-            in_time = connection.wait(lambda: ready() or not self._asked, left_ms / 1000)
-            now_ms = connection.now_ms()
-            if in_time and not ready() and now_ms - asked_ms < min(left_ms // 2, PAUSE_MS):
-                connection.wait(ready, min(left_ms, PAUSE_MS) / 1000)  # the daemon does not let us wait
-                now_ms = connection.now_ms()
-            if now_ms >= deadline_ms:
-                return
+        self._receivers += 1
+        try:
+            while not ready():
+                asked_ms, wait_ms = connection.now_ms(), deadline.wait_ms(PARK_MS)
+                with connection.lock:
+                    if not self._asked:
+                        self._pull(limit, wait_ms)
+                in_time = yield Wait(lambda: ready() or not self._asked, wait_ms / 1000)
+                if in_time and not ready() and connection.now_ms() - asked_ms < min(wait_ms // 2, PAUSE_MS):
+                    yield Wait(
+                        ready, min(deadline.wait_ms(PARK_MS), PAUSE_MS) / 1000
+                    )  # the daemon does not let us wait
+                if deadline.over:
+                    return
+        finally:
+            self._receivers -= 1
+            if not self._receivers and not ready() and not deadline.over:
+                self._end_pulls()  # whoever waited was interrupted: what comes now would be in nobody's hand
 
-    def take(self, limit: int) -> list[Message]:
+    def take(self, limit: int) -> list[Any]:
         """The next messages that are here, at most `limit`."""
-        messages: list[Message] = []
+        messages: list[BaseMessage] = []
         buffer = self._buffer
         while limit and buffer:
             delivery = buffer[0]
@@ -119,8 +127,7 @@ class Intake:
     def close(self) -> None:
         """Give back what nobody has received. Pulls on their way may still bring something: that too, then."""
         self._closed = True
-        for pull in list(self._pulls):  # or the daemon would give it to them
-            self._connection.end_wait(pull)
+        self._end_pulls()  # or the daemon would give it to them
         for delivery in self._buffer:
             end = len(delivery.messages)
             ranges = delivery.offsets(delivery.taken, end)
@@ -130,6 +137,11 @@ class Intake:
         self.buffered = 0
         self._connection.timers.remove(self)
         self._connection.on_session_lost.remove(self._session_lost)
+
+    def _end_pulls(self) -> None:
+        with self._connection.lock:
+            for pull in list(self._pulls):
+                self._connection.end_wait(pull)
 
     @property
     def pulling(self) -> bool:

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Any
 from .headers import KEY, RESERVED
 
 if TYPE_CHECKING:
+    from .consumer import Consumer
     from .delivery import Delivery
     from .receipt import AckReceipt
 
 
-class Message:
-    """A message in hand: `body` (bytes) and what is known about it.
-
-    Settle each message once: `ack` (or `complete`), `nack`, `reject` or `release`. What is not settled comes back to
-    the queue when its lease ends. These methods return at once and travel together; their receipt's `wait` confirms,
-    or raises LeaseLost. Thread-safe.
-    """
+class BaseMessage:
+    """A message: `body` (bytes) and what is known about it."""
 
     __slots__ = ("_delivery", "_index", "body")
 
@@ -92,9 +88,28 @@ class Message:
         """The key that it was sent with."""
         return self.all_headers.get(KEY)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} attempt {self.attempt}, {len(self.body)} bytes>"
+
+
+class Message(BaseMessage):
+    """A message in hand: `body` (bytes) and what is known about it.
+
+    Settle each message once: `ack` (or `complete`), `nack`, `reject` or `release`. What is not settled comes back to
+    the queue when its lease ends. These methods return at once and travel together; their receipt's `wait` confirms,
+    or raises LeaseLost. Thread-safe.
+    """
+
+    __slots__ = ()
+
+    @property
+    def _consumer(self) -> Consumer:
+        consumer: Any = self._delivery.consumer
+        return consumer  # type: ignore[no-any-return]  # its messages are of its kind
+
     def ack(self) -> AckReceipt:
         """Done: it is gone for good."""
-        return self._delivery.consumer.ack_many([self])
+        return self._consumer.ack_many([self])
 
     def nack(self, delay: float | str | None = None, error: Any = None) -> AckReceipt:
         """It failed: give it back, to be tried again after `delay` (default: the queue's retry_delay).
@@ -102,34 +117,31 @@ class Message:
         After the queue's max_failures it goes to the dead letters, with `error` (an exception or a map) as the job's
         error.
         """
-        return self._delivery.consumer.nack_many([self], delay=delay, error=error)
+        return self._consumer.nack_many([self], delay=delay, error=error)
 
     def reject(self, reason: str = "", error: Any = None) -> AckReceipt:
         """It can never succeed: to the dead letters at once. `reason` is text for people."""
-        return self._delivery.consumer.reject_many([self], reason=reason, error=error)
+        return self._consumer.reject_many([self], reason=reason, error=error)
 
     def release(self) -> AckReceipt:
         """Give it back unworked: no failure is counted."""
-        return self._delivery.consumer.release_many([self])
+        return self._consumer.release_many([self])
 
     def complete(self, result: Any = None, outputs: Mapping[str, Sequence[bytes]] | None = None) -> AckReceipt:
         """Done, with a result, in one step. `result`: a msgpack value, see `penstock.peers.values.pack`.
 
         `outputs`: bodies to append to other queues, by name, in that same step; see `Consumer.complete`.
         """
-        return self._delivery.consumer.complete(self, result, outputs)
+        return self._consumer.complete(self, result, outputs)
 
     def progress(self, fraction: float, text: str = "") -> AckReceipt:
         """Tell how far the job is: a fraction, 0 to 1, and a text."""
-        return self._delivery.consumer.progress(self, fraction, text)
+        return self._consumer.progress(self, fraction, text)
 
     def log(self, *lines: str) -> AckReceipt:
         """Add lines to the log of the job."""
-        return self._delivery.consumer.log(self, *lines)
+        return self._consumer.log(self, *lines)
 
     def extend(self, duration: float | str) -> AckReceipt:
         """Let the lease end `duration` from now. It holds for all messages that came in the same delivery."""
-        return self._delivery.consumer.extend(self, duration)
-
-    def __repr__(self) -> str:
-        return f"<Message {self.id} attempt {self.attempt}, {len(self.body)} bytes>"
+        return self._consumer.extend(self, duration)

@@ -8,6 +8,10 @@ from typing import Any
 from ..peers import wire
 from ..peers.errors import InvalidArgument
 from ..peers.units import duration_ms
+from . import calls
+from .async_client import AsyncClient
+from .async_connection import AsyncConnection
+from .awaiting import Opening, like
 from .client import Client
 from .connection import Connection
 
@@ -28,6 +32,46 @@ def connect(
     and answers reads from its own copy, which may be old (`Client.staleness`); everything else is refused. `name` tells
     people at the daemon who you are. Raises Timeout if nobody answers, NoQuorum, Unauthenticated, InvalidArgument.
     """
+    connection = Connection(*_checked(endpoint, user, password, retry_for, read_only, name))
+    try:
+        connection.call("ping", {})
+    except BaseException:
+        connection.close()
+        raise
+    return Client(connection)
+
+
+@like(connect)
+def connect_async(
+    endpoint: str | Sequence[str] = "tcp://127.0.0.1:7470",
+    user: str | None = None,
+    password: str | None = None,
+    *,
+    retry_for: float | str = "25s",
+    read_only: bool = False,
+    name: str = "penstock-python",
+) -> Opening[AsyncClient]:
+    async def connected() -> AsyncClient:
+        connection = AsyncConnection(*_checked(endpoint, user, password, retry_for, read_only, name))
+        try:
+            await connection.run(calls.ask("ping"))
+        except BaseException:
+            await connection.close()
+            raise
+        return AsyncClient(connection)
+
+    return Opening(connected)
+
+
+def _checked(
+    endpoint: str | Sequence[str],
+    user: str | None,
+    password: str | None,
+    retry_for: float | str,
+    read_only: bool,
+    name: str,
+) -> tuple[list[str], dict[str, Any], int]:
+    """What a connection is made of. Raises InvalidArgument."""
     endpoints = [endpoint] if isinstance(endpoint, str) or not isinstance(endpoint, Sequence) else list(endpoint)
     if not endpoints or not all(isinstance(each, str) and "://" in each for each in endpoints):
         raise InvalidArgument(f"endpoint is {endpoint!r}", 'give one such as "tcp://127.0.0.1:7470", or a list of them')
@@ -36,10 +80,4 @@ def connect(
         hello["user"], hello["password"] = user, password
     if read_only:
         hello["read_only"] = True
-    connection = Connection(endpoints, hello, duration_ms(retry_for, "retry_for"))
-    try:
-        connection.call("ping", {})
-    except BaseException:
-        connection.close()
-        raise
-    return Client(connection)
+    return endpoints, hello, duration_ms(retry_for, "retry_for")

@@ -32,6 +32,7 @@ class Pump:
         self.timers: list[Timer] = []
         self.on_session_lost: list[Callable[[], None]] = []
         self.link: Link | None = None
+        self.before_close: Callable[[Link], None] | None = None  # called with a link whose descriptors end
         self.tick_ms = 0  # when the timers are to be looked at
         self.pumping = False  # what is asked meanwhile leaves with the rest
         self._session = session
@@ -142,6 +143,8 @@ class Pump:
         while session.link != self._number:
             self._number = session.link
             if self.link is not None:
+                if self.before_close is not None:
+                    self.before_close(self.link)
                 self.link.close()
                 self.link = None
             if session.endpoint is not None:

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..peers.errors import PenstockError, Timeout
-from ..peers.units import duration_ms
+from .steps import Deadline, Steps
 
 if TYPE_CHECKING:
     from .acks import Settlement
     from .batcher import Batch
-    from .consumer import Consumer
-    from .producer import Producer
+    from .consumer import BaseConsumer
+    from .producer import BaseProducer
 
 
-class Receipt:
-    """The promise that a message, or a batch, is durable. Thread-safe."""
+class BaseReceipt:
+    """Which message it is about, and what is known of it."""
 
     __slots__ = ("_batch", "_index", "_producer")
 
-    def __init__(self, producer: Producer, batch: Batch, index: int) -> None:
-        self._producer = producer
+    def __init__(self, producer: BaseProducer[Any], batch: Batch, index: int) -> None:
+        self._producer: Any = producer
         self._batch = batch
         self._index = index
-
-    def wait(self, timeout: float | str | None = None) -> int:
-        """The offset of the message (of a batch: of its first one), once it is durable.
-
-        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, after which the
-        message may still arrive, or why the message was refused: NotFound, QueueFull, TooLarge, StorageFull,
-        SessionExpired, Closed ...
-        """
-        batch = self._batch
-        if not batch.done:
-            self._producer.wait_for(batch, None if timeout is None else duration_ms(timeout, "timeout") / 1000)
-        if batch.error is not None:
-            batch.told = True
-            raise batch.error
-        return batch.offset + self._index
 
     def done(self) -> bool:
         """Has the answer come? Then `wait` returns, or raises, at once."""
@@ -53,25 +38,51 @@ class Receipt:
         """Where in the daemon's log the batch is, once it is durable: outcomes of its jobs come after that."""
         return self._batch.log_index
 
+    def landed(self, timeout: float | str | None = None) -> Steps[int]:
+        """The steps of `wait`."""
+        batch = self._batch
+        if not batch.done:
+            yield from self._producer.land(batch, Deadline(timeout).timeout_s)
+        if batch.error is not None:
+            batch.told = True
+            raise batch.error
+        return batch.offset + self._index
 
-class AckReceipt:
-    """The promise that messages were acked, nacked, rejected, released, extended or completed. Thread-safe."""
+
+class Receipt(BaseReceipt):
+    """The promise that a message, or a batch, is durable. Thread-safe."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | str | None = None) -> int:
+        """The offset of the message (of a batch: of its first one), once it is durable.
+
+        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, after which the
+        message may still arrive, or why the message was refused: NotFound, QueueFull, TooLarge, StorageFull,
+        SessionExpired, Closed ...
+        """
+        offset: int = self._producer._run(self.landed(timeout))
+        return offset
+
+
+class BaseAckReceipt:
+    """What was said about messages, and what is known of it."""
 
     __slots__ = ("_consumer", "_settlements")
 
-    def __init__(self, consumer: Consumer, settlements: list[Settlement]) -> None:
-        self._consumer = consumer
+    def __init__(self, consumer: BaseConsumer[Any, Any], settlements: list[Settlement]) -> None:
+        self._consumer: Any = consumer
         self._settlements = settlements
 
-    def wait(self, timeout: float | str | None = None) -> None:
-        """Return once it is durable.
+    def done(self) -> bool:
+        """Has the answer come? Then `wait` returns, or raises, at once."""
+        return all(settlement.done for settlement in self._settlements)
 
-        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, and LeaseLost if at
-        least one of the messages had been given back before: perhaps to somebody else.
-        """
+    def settled(self, timeout: float | str | None = None) -> Steps[None]:
+        """The steps of `wait`."""
         if not self.done():
-            timeout_s = None if timeout is None else duration_ms(timeout, "timeout") / 1000
-            ready = self._consumer.wait_for(self.done, timeout_s)
+            timeout_s = Deadline(timeout).timeout_s
+            ready = yield from self._consumer.settle_until(self.done, timeout_s)
             wait_or_raise(ready, timeout_s, "the acknowledgement")
         error: PenstockError | None = None
         for settlement in self._settlements:
@@ -80,9 +91,19 @@ class AckReceipt:
         if error is not None:
             raise error
 
-    def done(self) -> bool:
-        """Has the answer come? Then `wait` returns, or raises, at once."""
-        return all(settlement.done for settlement in self._settlements)
+
+class AckReceipt(BaseAckReceipt):
+    """The promise that messages were acked, nacked, rejected, released, extended or completed. Thread-safe."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | str | None = None) -> None:
+        """Return once it is durable.
+
+        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, and LeaseLost if at
+        least one of the messages had been given back before: perhaps to somebody else.
+        """
+        return self._consumer._run(self.settled(timeout))  # type: ignore[no-any-return]  # whichever shell that is
 
 
 def wait_or_raise(ready: bool, timeout_s: float | None, what: str) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..peers.errors import InvalidArgument
 from ..peers.units import duration_ms
-from .calls import Steps
 from .delivery import Delivery
-from .message import Message
 from .requests import Request
+from .steps import Steps
+
+if TYPE_CHECKING:
+    from .consumer import BaseConsumer
 
 Start: TypeAlias = Literal["earliest", "latest"] | int | float | datetime
 Stop: TypeAlias = int | float | datetime
@@ -52,9 +54,11 @@ class Replay:
     topic ended when it began. `wait`: how long it waits at the end for the next message (None: for ever).
     """
 
-    def __init__(self, topic: str, start: Start, stop: Stop | None, wait: float | str | None) -> None:
+    def __init__(
+        self, onlooker: BaseConsumer[Any, Any], start: Start, stop: Stop | None, wait: float | str | None
+    ) -> None:
         self.over = False
-        self._topic = topic
+        self._onlooker = onlooker  # of the topic; it can settle nothing
         self._where = pack_start(start)
         self._stop, self._stop_ms = (None, 0) if stop is None else _place(stop, "stop")
         self._wait_ms = NEVER_MS if wait is None else duration_ms(wait, "wait")
@@ -66,16 +70,16 @@ class Replay:
         """Does it wait for messages to come?"""
         return self._wait_ms > 0
 
-    def more(self) -> Steps[Request | None]:
-        """The answer that has the next messages. None: nothing came, or it is over."""
+    def more(self) -> Steps[list[Any]]:
+        """The next messages. []: nothing came, or it is over."""
         left = PAGE
         if self._stop is not None and self._where["start"] == "offset":
             left = min(PAGE, self._stop - self._where["at"])
             if left <= 0:
                 self.over = True
-                return None
+                return []
         wait_ms = min(PARK_MS, self._left_ms)
-        args = {"topic": self._topic, "messages": left, "wait_ms": wait_ms, **self._where}
+        args = {"topic": self._onlooker.queue, "messages": left, "wait_ms": wait_ms, **self._where}
         answer = yield Request("read", args, wait_ms=wait_ms)
         body = answer.body
         self._where = {"start": "offset", "at": body["next"]}
@@ -84,12 +88,12 @@ class Replay:
         if not body["ranges"]:
             self._left_ms -= wait_ms
             self.over = self._left_ms <= 0
-            return None
+            return []
         self._left_ms = self._wait_ms
         self.over = not self._wait_ms and body["next"] >= body["end"]
-        return answer
+        return self._before_stop(Delivery(self._onlooker, body, answer.data or b""))
 
-    def messages_of(self, delivery: Delivery) -> list[Message]:
+    def _before_stop(self, delivery: Delivery) -> list[Any]:
         """Those that lie before the stop."""
         messages = delivery.messages
         for at, each in enumerate(delivery.ranges):

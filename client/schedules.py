@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 from ..peers import values, wire
 from ..peers.errors import InvalidArgument, shown
 from ..peers.units import duration_ms
 from . import calls
-from .connection import Connection
+from .channel import Channel
 from .headers import Header
 from .infos import ScheduleInfo
-from .jobs import Job
+from .jobs import BaseJob, Job
 from .properties import Backoff, Duration, pack_batch
+from .steps import Steps
 from .submit import WORK, work_header
+from .waiting import Waiting
 
+J = TypeVar("J", bound=BaseJob)
 Missed = Literal["once", "all", "skip"]
 
 
@@ -34,11 +37,23 @@ class ScheduleOptions(TypedDict, total=False):
     time_limit: Duration | None
 
 
-class Schedules:
+class BaseSchedules(Generic[J]):
+    """What is asked about schedules, as steps."""
+
+    JOB: type[J]
+
+    def __init__(self, connection: Channel) -> None:
+        self._connection: Any = connection
+
+    def _run_now(self, name: str) -> Steps[J]:
+        answer = yield from calls.run_schedule(name)
+        return self.JOB(self._connection, answer["queue"], answer["offset"])
+
+
+class Schedules(Waiting, BaseSchedules[Job]):
     """The schedules of a cluster: what `Client.schedules` is. Thread-safe."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    JOB = Job
 
     def add(
         self,
@@ -79,30 +94,29 @@ class Schedules:
         asked |= pack_batch({name: value for name, value in options.items() if name not in WORK}, 1)
         header: Header = work_header(options, task)
         payload = wire.pack_payload([values.pack(args) if body is None else body], [header] if header else None)
-        return calls.run(self._connection, calls.add_schedule(asked, payload))
+        return self._run(calls.add_schedule(asked, payload))
 
     def list(self) -> list[ScheduleInfo]:
         """All schedules, by name."""
-        return calls.run(self._connection, calls.list_schedules())
+        return self._run(calls.list_schedules())
 
     def get(self, name: str) -> ScheduleInfo:
         """One schedule, with the job that it makes. Raises NotFound."""
-        return calls.run(self._connection, calls.describe_schedule(name))
+        return self._run(calls.describe_schedule(name))
 
     def remove(self, name: str) -> None:
         """End it; the jobs that it made stay. Raises NotFound."""
-        calls.run(self._connection, calls.command("schedule_remove", name=name))
+        return self._run(calls.command("schedule_remove", name=name))
 
     def pause(self, name: str) -> ScheduleInfo:
         """Have it make no jobs; due times that pass meanwhile are missed. Raises NotFound."""
-        return calls.run(self._connection, calls.change_schedule("schedule_pause", name))
+        return self._run(calls.change_schedule("schedule_pause", name))
 
     def resume(self, name: str) -> ScheduleInfo:
         """Have it make jobs again. Raises NotFound, also if its queue is gone."""
-        return calls.run(self._connection, calls.change_schedule("schedule_resume", name))
+        return self._run(calls.change_schedule("schedule_resume", name))
 
     def run(self, name: str) -> Job:
         """Have it make a job now, beside those of its due times. Raises NotFound, QueueFull, and InvalidArgument if it
         must not overlap and the last one has not ended."""
-        answer = calls.run(self._connection, calls.run_schedule(name))
-        return Job(self._connection, answer["queue"], answer["offset"])
+        return self._run(self._run_now(name))

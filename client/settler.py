@@ -9,9 +9,9 @@ from typing import Any
 from ..peers import wire
 from ..peers.errors import LeaseLost, PenstockError, SessionExpired
 from .acks import GATHER_BYTES, AckBatcher, Range, Settlement
-from .connection import Connection
+from .channel import Channel
 from .delivery import Delivery
-from .message import Message
+from .message import BaseMessage
 from .requests import Request
 
 log = logging.getLogger("penstock")
@@ -20,7 +20,7 @@ log = logging.getLogger("penstock")
 class Settler:
     """Acknowledgements of one consumer: gathered, sent, and, when one message fails a request, taken apart."""
 
-    def __init__(self, connection: Connection, queue: str, lease_ms: int) -> None:
+    def __init__(self, connection: Channel, queue: str, lease_ms: int) -> None:
         self.lost = 0
         self._connection = connection
         self._queue = queue
@@ -54,7 +54,7 @@ class Settler:
             settlements.append(failed)
         return settlements
 
-    def complete_with(self, message: Message, result: bytes, outputs: Mapping[str, Sequence[bytes]]) -> Settlement:
+    def complete_with(self, message: BaseMessage, result: bytes, outputs: Mapping[str, Sequence[bytes]]) -> Settlement:
         """Complete one message, and append to other queues. Refused, it is in hand again, unless the lease is gone."""
         delivery, index = message._delivery, message._index
         bodies = [body for some in outputs.values() for body in some]
@@ -76,7 +76,7 @@ class Settler:
         self._connection.ask(Request("complete", settlement.request_args(), payload, counted=True, then=answered))
         return settlement
 
-    def tell(self, message: Message, op: str, args: Mapping[str, Any]) -> Settlement:
+    def tell(self, message: BaseMessage, op: str, args: Mapping[str, Any]) -> Settlement:
         """Say something about a job in hand that does not settle it."""
         delivery = message._delivery
         settlement = Settlement(op, delivery.lease, {})

@@ -8,13 +8,11 @@ from typing import Any, Protocol
 from ..peers import values
 from ..peers.errors import AlreadyExists, InvalidArgument, PenstockError, shown
 from ..peers.units import duration_ms
-from .arrays import JobArray
-from .connection import Connection
 from .headers import TASK, TIME_LIMIT, Header, one_header, with_own
 from .ids import Span, parse_id
-from .producer import Producer
+from .producer import BaseProducer, R
 from .properties import pack_batch
-from .receipt import Receipt
+from .steps import Steps
 
 SUBMIT_BYTES = 4 * 2**20  # of arguments in one batch
 SUBMIT_MAX = 5_000
@@ -26,30 +24,28 @@ class Gatherer(Protocol):
     """What a gather job may be for beside a queue: a task, with its options and its check of arguments."""
 
     def check(self, arguments: Mapping[str, Any]) -> None: ...
-    def options(self, *, after: JobArray) -> Any: ...
+    def options(self, *, after: Any) -> Any: ...
 
 
 def submit_many(
-    connection: Connection,
-    producer: Producer,
-    many_args: Iterable[Any],
-    task: str | None,
-    options: Mapping[str, Any],
-) -> JobArray:
-    """Send them and wait until all are durable. Raises the first refusal, after all have their answers."""
+    producer: BaseProducer[R], many_args: Iterable[Any], task: str | None, options: Mapping[str, Any]
+) -> Steps[tuple[list[Span], int]]:
+    """Send them and wait until all are durable: the jobs, and the place in the log behind which they end. Raises the
+    first refusal, after all have their answers."""
     packed = [values.pack(args) for args in many_args]
     args = pack_batch({name: value for name, value in options.items() if name not in WORK}, len(packed))
     header = with_own(work_header(options, task), args)
     give_back = _gives_back(options)
-    sent: list[tuple[Receipt, int, int]] = []
-    for first, batch in batches(packed, min(SUBMIT_MAX, connection.session.max_batch)):
-        sent.append((_send(producer, batch, header, _part(args, first, first + len(batch))), first, len(batch)))
+    sent: list[tuple[R, int, int]] = []
+    for first, batch in batches(packed, min(SUBMIT_MAX, producer.max_batch)):
+        receipt = yield from _send(producer, batch, header, _part(args, first, first + len(batch)))
+        sent.append((receipt, first, len(batch)))
     spans: list[Span] = []
     cursors: list[int] = []
     refusal: PenstockError | None = None
     for receipt, first, count in sent:
         try:
-            spans.append((receipt.wait(), count))
+            spans.append(((yield from receipt.landed()), count))
             cursors.append(receipt.log_index)
         except AlreadyExists as fault:
             if not give_back or fault.job is None:
@@ -57,13 +53,13 @@ def submit_many(
                 continue
             # All or nothing: one id that is taken has refused the others with it.
             for index in range(first, first + count):
-                spans.append(_send_or_find(producer, packed[index], header, _part(args, index, index + 1)))
+                spans.append((yield from _send_or_find(producer, packed[index], header, _part(args, index, index + 1))))
             cursors.append(0)
         except PenstockError as fault:
             refusal = refusal or fault
     if refusal is not None:
         raise refusal
-    return JobArray(connection, producer.queue, spans, min(cursors, default=0))
+    return spans, min(cursors, default=0)
 
 
 def batches(packed: list[bytes], count_max: int) -> Iterator[tuple[int, list[bytes]]]:
@@ -98,14 +94,15 @@ def _gives_back(options: Mapping[str, Any]) -> bool:
     return bool(if_exists == "return")
 
 
-def _send(producer: Producer, batch: list[bytes], header: Header, args: Mapping[str, Any]) -> Receipt:
-    return producer.send_packed(batch, None if header is None else [header] * len(batch), args)
+def _send(producer: BaseProducer[R], batch: list[bytes], header: Header, args: Mapping[str, Any]) -> Steps[R]:
+    return (yield from producer.send_packed(batch, None if header is None else [header] * len(batch), args))
 
 
-def _send_or_find(producer: Producer, data: bytes, header: Header, args: Mapping[str, Any]) -> Span:
+def _send_or_find(producer: BaseProducer[R], data: bytes, header: Header, args: Mapping[str, Any]) -> Steps[Span]:
     """One job: the new one, or the one that has its id."""
+    receipt = yield from _send(producer, [data], header, args)
     try:
-        return _send(producer, [data], header, args).wait(), 1
+        return (yield from receipt.landed()), 1
     except AlreadyExists as fault:
         if fault.job is None:
             raise

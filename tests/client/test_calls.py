@@ -8,6 +8,7 @@ import pytest
 
 from penstock.client import calls
 from penstock.client.requests import Request
+from penstock.client.steps import Steps
 from penstock.peers.errors import AlreadyExists, InvalidArgument, NotFound
 
 GROUP = {
@@ -30,7 +31,7 @@ TOPIC = {**QUEUE, "name": "events", "kind": "topic", "groups": [GROUP]}
 T = TypeVar("T")
 
 
-def play(steps: calls.Steps[T], *answers: dict[str, object] | Exception) -> tuple[T, list[Request]]:
+def play(steps: Steps[T], *answers: dict[str, object] | Exception) -> tuple[T, list[Request]]:
     """Take the steps with these answers: what came of it, and what was asked."""
     asked: list[Request] = []
     try:

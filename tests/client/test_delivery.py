@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from penstock.client.consumer import Consumer
 from penstock.client.delivery import Delivery, runs_of
+from penstock.client.message import Message
 from penstock.peers import wire
 
 
@@ -14,6 +15,7 @@ class Onlooker:
     """As much of a consumer as a delivery needs."""
 
     queue = "q"
+    MESSAGE = Message
 
 
 def delivery(*ranges: tuple[int, int], lease: int = 1) -> Delivery:

@@ -1,0 +1,58 @@
+"""Steps: what a method of the client asks and waits for, one thing after the other, whoever waits.
+
+They are a generator that yields a step and is resumed when that is over; what went wrong with it is raised inside. So
+the same steps serve a client that waits in its thread (`Connection.run`) and one that awaits (`AsyncConnection.run`).
+A step is a `Request` (resumed with it, answered), a `Tell` (a request for whose answer nobody waits), `Together`
+(several requests at once) or a `Wait` (resumed with True, or False if the time ran out first).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from ..peers.units import duration_ms
+from .requests import Request
+
+T = TypeVar("T")
+
+
+class Wait(NamedTuple):
+    """Until `ready()`, which looks at something that answers of the daemon, timers or `Channel.notify` change."""
+
+    ready: Callable[[], object]
+    timeout_s: float | None = None
+
+
+class Together(NamedTuple):
+    """Asked at once, and all answered; the first error of them is raised."""
+
+    requests: Sequence[Request]
+
+
+Step: TypeAlias = Request | Together | Wait
+Steps: TypeAlias = Generator[Step, Any, T]
+
+
+class Deadline:
+    """When something has to be over. `timeout` (seconds or text) counts from now; None: never."""
+
+    def __init__(self, timeout: float | str | None, what: str = "timeout") -> None:
+        self.timeout_s = None if timeout is None else duration_ms(timeout, what) / 1000
+        self._end_s = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+
+    @property
+    def over(self) -> bool:
+        return self._end_s is not None and time.monotonic() >= self._end_s
+
+    @property
+    def left_s(self) -> float | None:
+        """How much time is left; None: any."""
+        return None if self._end_s is None else max(0.0, self._end_s - time.monotonic())
+
+    def wait_ms(self, longest_ms: int) -> int:
+        """How long the daemon may park a request: until the deadline, and at most `longest_ms`."""
+        left_s = self.left_s
+        return longest_ms if left_s is None else min(longest_ms, math.ceil(left_s * 1000))
