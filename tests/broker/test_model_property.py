@@ -372,7 +372,8 @@ class TwoModels(RuleBasedStateMachine):
             for piece in answer.body["pieces"]
             for offset in range(piece.start, piece.end)
         ]
-        assert taken == given, "other messages, or in another order"
+        assert [it[0] for it in taken] == [it[0] for it in given], "other messages, or in another order"
+        assert taken == given, "with another history"
         places = self.naive.queues[name].groups[group]
         for offset, attempt, _, token in given:
             assert attempt > self.attempts.get((id(places), offset), 0), "attempt fell"
