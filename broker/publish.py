@@ -23,15 +23,18 @@ OF_QUEUES = ("priority", "delay_ms", "due_ms", "ttl_ms", "ids", "after")
 KEPT = ("priority", "max_failures", "retry_delay_ms", "retry_backoff", "retry_delay_max_ms", "retry_jitter", "ids")
 
 
-def append(state: State, entry: Entry, command: m.Append) -> Answer:
+def append(
+    state: State, entry: Entry, command: m.Append, home: int | None = None, note: dict[str, Any] | None = None
+) -> Answer:
+    """`home`, `note`: of messages that lie in another log entry, with headers that come on top."""
     queue = state.queue(command.queue)
     count, size, asked = command.count, command.size, command.properties
     if asked is not None:
-        _check(state, queue, asked)
+        check(state, queue, asked)
     make_room(state, queue, count, size)
     kept = None if asked is None else _kept(asked, state.stamp_ms)
     first = queue.append(
-        entry.index, 0, count, count, size, entry.stamp_ms, command.plain, None, kept,
+        home or entry.index, 0, count, count, size, entry.stamp_ms, command.plain, note, kept,
         command.keys if queue.options.ordered_by else None,
     )  # fmt: skip
     state.touched_queues.add(queue.id)
@@ -66,7 +69,7 @@ def _fits_alone(options: Options, count: int, size: int) -> bool:
     )
 
 
-def _check(state: State, queue: Queue, asked: dict[str, Any]) -> None:
+def check(state: State, queue: Queue, asked: dict[str, Any]) -> None:
     """Raises InvalidArgument, AlreadyExists, NotFound, before anything has changed."""
     if queue.kind != QUEUE:
         for name in OF_QUEUES:
@@ -79,9 +82,8 @@ def _check(state: State, queue: Queue, asked: dict[str, Any]) -> None:
     for id in asked.get("ids", ()):
         known = queue.uniques.find(id)
         if known is not None and (state.stamp_ms < known.until_ms or not queue.groups[""].has_ended(known.offset)):
-            raise AlreadyExists(
-                f"the id {id!r} belongs to job {queue.name}/{known.offset}", "take that one, or give another id"
-            )
+            job = f"{queue.name}/{known.offset}"
+            raise AlreadyExists(f"the id {id!r} belongs to job {job}", "take that one, or give another id", job)
     parents.check(state, asked.get("after", ()))
 
 

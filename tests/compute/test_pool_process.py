@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from sample_tasks import die, fail, nap, one_dies, square, together, who, who_everywhere, who_together
+from sample_tasks import die, fail, nap, one_dies, square, together, total, who, who_everywhere, who_together
 
 from penstock.client import Client, Job
 from penstock.compute.pool import PoolConfig, PoolProcess, plan_of
@@ -67,6 +67,13 @@ def test_a_task_knows_its_job(client: Client, spawn: Spawn) -> None:
     assert many.results(timeout=WAIT_S) == [each.id for each in many]
     everywhere = who_everywhere.submit(client)
     assert everywhere.result(timeout=WAIT_S) == [everywhere.id] * 2
+
+
+def test_a_gather_task_is_given_what_its_parents_returned(client: Client, spawn: Spawn) -> None:
+    parts = square.submit_many(client, [{"n": n} for n in range(20)], gather=(total, {}))
+    spawn()
+    assert parts.gather is not None
+    assert parts.gather.result(timeout=WAIT_S) == sum(n * n for n in range(20))
 
 
 def test_a_job_may_have_a_time_limit_of_its_own(client: Client, spawn: Spawn) -> None:

@@ -642,7 +642,7 @@ class Naive:
         if message.asked.get("priority") and not queue.options["ordered_by"]:
             queue.groups[""][new_offset].shelved = True
         place.state = "retried"
-        self._ended(letters, "", dead_offset, "done")
+        self._ended(letters, "", dead_offset, "cancelled")
         return new_offset
 
     def _letters(self, queue: NaiveQueue, offset: int, dead_offset: int) -> NaiveQueue:

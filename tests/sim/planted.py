@@ -93,8 +93,8 @@ MUTANTS = [
         12,
         (
             (
-                "            self.term, self.vote = term, 0\n            self.verified = 0\n",
-                "            self.term, self.vote = term, 0\n",
+                "            self.verified = self.heard_round = 0\n",
+                "            self.heard_round = 0\n",
             ),
         ),
     ),
@@ -393,10 +393,7 @@ MUTANTS = [
         31,
         (
             ("        known = session.recall(entry.sequence)\n", "        known = None\n"),
-            (
-                "            known = session.recall(sequence)\n            self.desk.answer",
-                "            known = None\n            self.desk.answer",
-            ),
+            ("            answer = session.recall(sequence) or self._counted(", "            answer = self._counted("),
         ),
     ),
     Mutant(
