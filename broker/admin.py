@@ -5,9 +5,11 @@ from __future__ import annotations
 from ..peers import messages as m
 from ..peers.errors import AlreadyExists, InvalidArgument, SessionExpired
 from ..peers.log import Entry
+from . import parents
 from .cancelling import waiting_parts
-from .delivery import fail_lease, give_back
-from .queues import QUEUE, Options, change_options
+from .delivery import fail_lease
+from .options import QUEUE, Options, change_options
+from .retries import give_back
 from .scheduling import orphan
 from .sessions import OK, Answer, Session
 from .state import State
@@ -24,7 +26,11 @@ def create(state: State, command: m.Create) -> Answer:
 
 def configure(state: State, command: m.Configure) -> Answer:
     queue = state.queue(command.name)
-    queue.options = change_options(queue.options, command.options, queue.kind)
+    options = change_options(queue.options, command.options, queue.kind)
+    if options.ordered_by != queue.options.ordered_by:
+        raise InvalidArgument(f"ordered_by of {queue.name} cannot be changed", "it is said when a queue is created")
+    queue.options = options
+    state.wake(queue)  # a limit may be higher than it was
     state.touched_queues.add(queue.id)
     state.emit(f"{queue.kind}.configured", queue.name, options=command.options)
     return Answer("ok", queue_info(queue, state.stamp_ms))
@@ -36,6 +42,7 @@ def delete(state: State, command: m.Delete) -> Answer:
         state.end_lease(lease)
     del state.queues[command.name]
     queue.deleted = True
+    parents.forget_queue(state, queue)
     queue.notes.drop(0, queue.next)
     state.emit(f"{queue.kind}.deleted", queue.name)
     orphan(state, queue.name)
@@ -50,8 +57,9 @@ def purge(state: State, command: m.Purge) -> Answer:
     if queue.kind != QUEUE:
         raise InvalidArgument(f"{queue.name} is a topic and cannot be purged", "delete it, or set its retention")
     leased = sorted(span for lease in state.leases.values() if lease.queue_id == queue.id for span in lease.spans)
-    for first, end in waiting_parts(state, queue, 0, queue.next) if queue.notes.rows else ():
+    for first, end in waiting_parts(state, queue, 0, queue.next) if queue.notes.rows or queue.dependents else ():
         queue.notes.drop(first, end)
+        state.settled += queue.dependents.ended(first, end, "purged")  # to who waits for it, that is a failure
     count = queue.groups[""].take_all_waiting(queue.next, leased)
     state.ended[queue.name] = None
     state.drop(queue)

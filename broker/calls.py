@@ -6,9 +6,10 @@ from ..peers import messages as m
 from ..peers.errors import InvalidArgument, LeaseLost, NotFound
 from ..peers.log import Entry
 from ..peers.wire import unpack_payload
-from . import delivery, notes
+from . import notes, publish
 from .jobs import job_queue
-from .queues import QUEUE, Queue
+from .options import QUEUE
+from .queues import Queue
 from .sessions import OK, Answer
 from .state import State
 
@@ -50,7 +51,7 @@ def call(state: State, entry: Entry, command: m.Call) -> Answer:
     """An append whose answer is remembered until its job is forgotten: who waits for that may ask again very late."""
     append = m.Append(*command.append)
     job_queue(state, append.queue)
-    answer = delivery.append(state, entry, append)
+    answer = publish.append(state, entry, append)
     if entry.sequence > 0:
         state.sessions[entry.session].keep_call(entry.sequence, answer, append.queue)
     return answer
@@ -67,7 +68,7 @@ def forget_job(state: State, entry: Entry, command: m.ForgetJob) -> Answer:
     if outcome is None:
         if not 0 <= offset < queue.next:
             raise NotFound(f"there is no job {queue.name}/{offset}", "look at the list of jobs for its number")
-        if offset >= queue.groups[""].floor and queue.groups[""].acked.end_at(offset) is None:
+        if not queue.groups[""].has_ended(offset):
             raise InvalidArgument(f"job {queue.name}/{offset} has not ended", "cancel it first")
         return OK  # acked plainly, or forgotten already
     state.forget_outcome(queue, outcome, offset)

@@ -38,8 +38,8 @@ def cancel_range(state: State, queue: Queue, first: int, end: int, reason: str) 
     taken += _running(state, queue, first, end)  # only now: what left its lease would look as if it waited
     for span, holder in sorted(taken):
         add_outcome(state, queue, span, "cancelled", reason, holder=holder)
-        queue.groups[""].finish(span.first, span.end)
         state.emit("job.cancelled", queue.name, span.first, span.end - span.first)
+        state.finish(queue, queue.groups[""], span.first, span.end, "cancelled")
         cancelled += span.end - span.first
     if cancelled:
         state.wake_group(queue.name, "")

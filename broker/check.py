@@ -73,7 +73,7 @@ class _Reading:
         with self._env.begin() as txn:
             rows = size = 0
             damaged: list[Damaged] = []
-            for table in (b"state", b"extents", b"outcomes", b"steps", b"pins"):
+            for table in [table for table in TABLES if table != b"log"]:
                 for key, raw in txn.cursor(self._dbs[table]):
                     rows, size = rows + 1, size + len(key) + len(raw)
                     try:

@@ -10,11 +10,15 @@ import msgpack
 from ..peers.log import Entry, HardState
 from ..peers.messages import Address
 from ..peers.raft.words import Members
+from .cells import restore_shelf, take_cells
+from .dependents import Dependents, Held
 from .extents import Extent, Outcome
 from .groups import Group, Lease, Span
+from .keys import KeyOrder
 from .model import Model
 from .notes import Note
-from .queues import Options, Queue
+from .options import Options, with_options
+from .queues import Queue
 from .ranges import RangeSet
 from .sessions import Answer, Session
 from .state import Gone, State
@@ -45,6 +49,7 @@ class Checkpoint(NamedTuple):
     notes: list[tuple[int, list[Note], list[int]]]  # (queue id, rows, first offsets of those that go before)
     kept: set[int]
     gone: Gone
+    cells: dict[bytes, bytes | None]  # small rows of several kinds, by key; None: it goes
 
 
 class Writes(NamedTuple):
@@ -66,6 +71,7 @@ def take(model: Model, consensus: Consensus) -> Checkpoint:
     steps: list[tuple[int, int, list[Outcome]]] = []
     notes: list[tuple[int, list[Note], list[int]]] = []
     queues: dict[int, bytes] = {}
+    cells, state.cells = state.cells, {}
     leases: dict[int, list[Lease]] = {}
     for lease in state.leases.values():
         leases.setdefault(lease.queue_id, []).append(lease)
@@ -73,6 +79,7 @@ def take(model: Model, consensus: Consensus) -> Checkpoint:
         queue = state.by_id.get(queue_id)
         if queue is None:
             continue
+        cells |= take_cells(queue)
         extents += [(queue_id, extent) for extent in queue.extents.take_recent()]
         steps += [(queue_id, home, step) for home, step in queue.outcomes.take_recent().items()]
         notes.append((queue_id, *queue.notes.take_recent()))
@@ -81,18 +88,9 @@ def take(model: Model, consensus: Consensus) -> Checkpoint:
     kept = {extent.home for _, extent in extents} | {home for _, home, _ in steps} | state.schedules.take_fresh()
     packed = msgpack.packb(consensus)
     made = Checkpoint(
-        state.applied,
-        consensus.floor,
-        packed,
-        _pack_meta(state),
-        queues,
-        sessions,
-        extents,
-        steps,
-        notes,
-        kept,
-        state.gone,
-    )
+        state.applied, consensus.floor, packed, _pack_meta(state), queues, sessions, extents, steps, notes, kept,
+        state.gone, cells,
+    )  # fmt: skip
     state.gone = Gone()
     state.touched_queues = set()
     state.touched_sessions = set()
@@ -112,7 +110,9 @@ def digest(model: Model) -> str:
     for lease in state.leases.values():
         leases.setdefault(lease.queue_id, []).append(lease)
     parts: list[Any] = [_pack_meta(state)]
-    parts += [_pack_queue(queue, leases.get(id, [])) for id, queue in sorted(state.by_id.items())]
+    for id, queue in sorted(state.by_id.items()):
+        parts.append(_pack_queue(queue, leases.get(id, [])))
+        parts += [group.shelf.pack() for group in queue.groups.values()]
     parts += [_pack_session(session) for _, session in sorted(state.sessions.items())]
     return hashlib.sha256(msgpack.packb(parts)).hexdigest()
 
@@ -123,6 +123,7 @@ def _pack_meta(state: State) -> bytes:
             "applied": state.applied,
             "stamp_ms": state.stamp_ms,
             "next_queue_id": state.next_queue_id,
+            "held": sorted(state.held.items()),
             "last_event": state.last_event,
             "schedules": state.schedules.pack(),
             "shares": sorted(state.shares.items()),
@@ -143,17 +144,22 @@ def _pack_session(session: Session) -> bytes:
 
 
 def _pack_queue(queue: Queue, leases: list[Lease]) -> list[Any]:
+    of_group: dict[str, list[Lease]] = {}  # not each group through all leases: a topic may have a thousand groups
+    for lease in leases:
+        of_group.setdefault(lease.group.name, []).append(lease)
     return [
         queue.id, queue.name, queue.kind, queue.options._asdict(), queue.created_ms, queue.paused, queue.next,
         queue.dropped, queue.bytes, queue.trimmed, queue.deleted, queue.outcomes.pack(), queue.notes.pack(),
-        [_pack_group(group, [lease for lease in leases if lease.group is group]) for group in queue.groups.values()],
+        queue.holes.pack(), queue.next_group_id, queue.has_properties, queue.uniques.count, queue.dependents.pack(),
+        queue.rate.next_us,
+        [_pack_group(group, of_group.get(group.name, [])) for group in queue.groups.values()],
     ]  # fmt: skip
 
 
 def _pack_group(group: Group, leases: list[Lease]) -> list[Any]:
     return [
-        group.name, group.floor, group.cursor, group.done, group.dead, list(group.acked), sorted(group.again),
-        sorted(group.delayed),
+        group.name, group.id, group.floor, group.cursor, group.done, group.dead, group.acked.pack(),
+        group.placed.pack(), None if group.keys is None else group.keys.pack(),
         [
             (it.id, it.session, it.pull, it.ends_ms, it.since_ms, it.spans)
             for it in sorted(leases, key=lambda it: it.id)
@@ -172,6 +178,7 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
     state.last_event = tuple(fields["last_event"])
     state.schedules.restore(fields["schedules"])
     state.shares = dict(fields["shares"])
+    state.held = {tuple(child): Held(*held) for child, held in fields["held"]}
     state.addresses = {node: Address(*address) for node, address in fields["addresses"]}
     state.disks = dict(fields["disks"])
     for raw in sessions:
@@ -187,25 +194,16 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
 
 def _unpack_queue(state: State, fields: Any) -> None:
     (
-        id,
-        name,
-        kind,
-        options,
-        created_ms,
-        paused,
-        next_offset,
-        dropped,
-        size,
-        trimmed,
-        deleted,
-        outcomes,
-        noted,
-        groups,
-    ) = fields
-    queue = Queue(id, name, kind, Options(**options), created_ms, state.reader, next_offset)
+        id, name, kind, options, created_ms, paused, next_offset, dropped, size, trimmed, deleted, outcomes, noted,
+        holes, next_group_id, has_properties, ids, dependents, rate_us, groups,
+    ) = fields  # fmt: skip
+    queue = Queue(id, name, kind, with_options(Options(), options), created_ms, state.reader, next_offset)
     queue.paused, queue.dropped, queue.bytes, queue.trimmed, queue.deleted = paused, dropped, size, trimmed, deleted
     queue.outcomes.restore(outcomes)
     queue.notes.restore(noted)
+    queue.holes = RangeSet.unpack(holes)
+    queue.next_group_id, queue.has_properties, queue.uniques.count = next_group_id, has_properties, ids
+    queue.dependents, queue.rate.next_us = Dependents.unpack(dependents), rate_us
     queue.groups = {}
     state.by_id[id] = queue
     if deleted:
@@ -219,14 +217,11 @@ def _unpack_queue(state: State, fields: Any) -> None:
 
 
 def _unpack_group(state: State, queue: Queue, fields: Any) -> None:
-    name, floor, cursor, done, dead, acked, again, delayed, leases = fields
-    group = Group(name, floor)
+    name, group_id, floor, cursor, done, dead, acked, placed, keys, leases = fields
+    group = Group(name, floor, group_id, None if keys is None else KeyOrder.unpack(keys))
     group.cursor, group.done, group.dead = cursor, done, dead
-    group.acked = RangeSet(acked)
-    for span in again:
-        group.put_again(Span(*span))
-    for until_ms, span in delayed:
-        group.put_delayed(Span(*span), until_ms)
+    group.acked, group.placed = RangeSet.unpack(acked), RangeSet.unpack(placed)
+    restore_shelf(state.reader, queue.id, group)
     queue.groups[name] = group
     for lease_id, session_id, pull, ends_ms, since_ms, spans in leases:
         lease = Lease(lease_id, queue.id, group, session_id, pull, [Span(*span) for span in spans], ends_ms, since_ms)

@@ -10,7 +10,9 @@ from ..peers.log import Entry
 from .delivery import finish, held
 from .endings import add_outcome, holder_of
 from .groups import Span
-from .queues import QUEUE, Options, Queue
+from .options import QUEUE, Options
+from .publish import check_room, make_room
+from .queues import Queue
 from .sessions import OK, Answer
 from .state import State
 
@@ -51,7 +53,7 @@ def _check_targets(state: State, queue: Queue, command: m.Complete) -> None:
         before = wanted.get(target, (0, 0))
         wanted[target] = before[0] + sum([count for _, count in command.ranges]), before[1] + command.size
     for name, (count, size) in wanted.items():
-        state.queue(name).check_room(count, size)
+        check_room(state.queue(name), count, size)
 
 
 def _append_results(state: State, queue: Queue, entry: Entry, command: m.Complete, taken: list[Span]) -> None:
@@ -78,6 +80,7 @@ def _append(
     note: dict[str, Any] | None,
 ) -> None:
     """Bodies of the entry become messages. The outcomes hold the entry already, so this is one holder more."""
+    make_room(state, queue, count, size)
     state.hold(entry.index)
     first = queue.append(entry.index, start, count, command.total, size, entry.stamp_ms, command.plain, note)
     state.touched_queues.add(queue.id)

@@ -1,35 +1,21 @@
-"""What commands do to messages: append, pull, and the ways in which a message leaves its lease."""
+"""What commands do to messages on their way: pull, and the ways in which a message leaves its lease."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from ..peers import messages as m
 from ..peers.errors import LeaseLost
 from ..peers.log import Entry
 from ..peers.wire import unpack_payload
 from . import notes
-from .endings import Why, add_outcome, holder_of, note_failure
-from .extents import Extent
+from .endings import Why, holder_of, note_failure
 from .groups import Group, Lease, Piece, Span
-from .queues import QUEUE, Options, Queue
+from .options import QUEUE
+from .queues import Queue
+from .retries import bury, fail, give_back, tell
 from .sessions import OK, Answer
 from .state import State, Timer
 
-DEAD = ".dead"
 NOTHING = Answer("ok", {"lease": None})
-
-
-def append(state: State, entry: Entry, command: m.Append) -> Answer:
-    queue = state.queue(command.queue)
-    count, size = command.count, command.size
-    queue.check_room(count, size)
-    first = queue.append(entry.index, 0, count, count, size, entry.stamp_ms, command.plain, None)
-    state.touched_queues.add(queue.id)
-    state.wake(queue)
-    if queue.kind == QUEUE:
-        state.emit("job.queued", queue.name, first, count)
-    return Answer("ok", {"offset": first, "count": count, "index": entry.index})
 
 
 def pull(state: State, entry: Entry, command: m.Pull) -> Answer:
@@ -40,8 +26,12 @@ def pull(state: State, entry: Entry, command: m.Pull) -> Answer:
         return NOTHING
     state.touched_queues.add(queue.id)
     pieces = group.grant(queue.extents, queue.next, entry.stamp_ms, command.messages, command.size_max)
+    if group.shelf.total:
+        state.arm(queue, group, entry.stamp_ms)
     if not pieces:
         return NOTHING
+    if queue.options.rate is not None:
+        queue.rate.take(queue.options.rate, entry.stamp_ms, sum([piece.end - piece.start for piece in pieces]))
     ends_ms = entry.stamp_ms + command.lease_ms
     spans = _spans(pieces)
     lease = Lease(entry.index, queue.id, group, entry.session, command.pull, spans, ends_ms, entry.stamp_ms)
@@ -108,9 +98,9 @@ def ack(state: State, entry: Entry, command: m.Ack) -> Answer:
 def finish(state: State, queue: Queue, group: Group, taken: list[Span], event: str) -> None:
     """These are done: nobody gets them again."""
     for span in taken:
-        group.finish(span.first, span.end)
         group.done += span.end - span.first
-        _tell(state, event, queue, group, span)
+        tell(state, event, queue, group, span)
+        state.finish(queue, group, span.first, span.end)
     state.wake_group(queue.name, group.name)  # the window of what may be in flight has room again
     state.ended[queue.name] = None
     state.drop(queue)
@@ -119,9 +109,8 @@ def finish(state: State, queue: Queue, group: Group, taken: list[Span], event: s
 def nack(state: State, entry: Entry, command: m.Nack) -> Answer:
     holder = holder_of(state, state.leases.get(command.lease))
     queue, group, taken = held(state, entry, command.lease, command.ranges)
-    delay_ms = queue.options.retry_delay_ms if command.delay_ms is None else command.delay_ms
     why = Why("it failed too often", notes.NACKED, holder, command.reason, _error(entry, command.has_error))
-    return Answer("ok", {"dead": _fail(state, queue, group, taken, delay_ms, why)})
+    return Answer("ok", {"dead": fail(state, queue, group, taken, command.delay_ms, why)})
 
 
 def reject(state: State, entry: Entry, command: m.Reject) -> Answer:
@@ -132,7 +121,7 @@ def reject(state: State, entry: Entry, command: m.Reject) -> Answer:
     why = Why(command.reason or "it was rejected", notes.REJECTED, holder, command.reason, error)
     for span in failed:
         note_failure(state, queue, span, why)
-    _bury(state, queue, group, failed, why)
+    bury(state, queue, group, failed, why)
     return Answer("ok", {"dead": sum(span.end - span.first for span in failed)})
 
 
@@ -148,13 +137,6 @@ def release(state: State, entry: Entry, command: m.Release) -> Answer:
     queue, group, taken = held(state, entry, command.lease, ranges)
     give_back(state, queue, group, taken)
     return OK
-
-
-def give_back(state: State, queue: Queue, group: Group, taken: list[Span]) -> None:
-    """Ready again, with no failure counted."""
-    for span in taken:
-        group.put_again(span)
-    state.wake_group(queue.name, group.name)
 
 
 def extend(state: State, entry: Entry, command: m.Extend) -> Answer:
@@ -183,81 +165,4 @@ def fail_lease(state: State, lease: Lease, what: str) -> None:
     queue, taken = state.by_id[lease.queue_id], lease.spans
     why = Why(f"{what} too often", notes.EXPIRED, holder_of(state, lease), what)
     state.end_lease(lease)
-    _fail(state, queue, lease.group, taken, queue.options.retry_delay_ms, why)
-
-
-def _fail(state: State, queue: Queue, group: Group, taken: list[Span], delay_ms: int, why: Why) -> int:
-    """One failure more for each; those that reach the limit go to the dead letters. Returns how many those are."""
-    limit = queue.options.max_failures
-    dead: list[Span] = []
-    for span in taken:
-        failed = span._replace(failures=span.failures + 1)
-        note_failure(state, queue, failed, why)
-        if limit is not None and failed.failures >= limit:
-            dead.append(failed)
-            continue
-        if delay_ms:
-            group.put_delayed(failed, state.stamp_ms + delay_ms)
-        else:
-            group.put_again(failed)
-        _tell(state, "job.failed", queue, group, failed, failures=failed.failures)
-    if delay_ms and len(dead) < len(taken):
-        state.timers.append(Timer(state.stamp_ms + delay_ms, 0, queue.name, group.name))
-    state.wake_group(queue.name, group.name)
-    _bury(state, queue, group, dead, why)
-    return sum(span.end - span.first for span in dead)
-
-
-def _bury(state: State, queue: Queue, group: Group, spans: list[Span], why: Why) -> None:
-    """To the dead-letter queue and terminal, in one. The messages stay where they are: both queues point there."""
-    if not spans:
-        return
-    dead_queue = _dead_queue(state, queue)
-    for span in spans:
-        dead_offset = dead_queue.next
-        for extent, start, end in queue.extents.between(span.first, span.end):
-            note = {
-                "penstock-queue": queue.name, "penstock-offset": start,
-                "penstock-failures": span.failures, "penstock-reason": why.dead,
-            }  # fmt: skip
-            if why.text and why.text != why.dead:
-                note["penstock-error"] = why.text[: notes.REASON_MAX]
-            if queue.kind != QUEUE:  # the other groups have nothing to do with it
-                note["penstock-group"] = group.name
-            share(state, dead_queue, extent, start, end, note)
-        if queue.kind == QUEUE:
-            start = -1 if why.error is None else 0
-            add_outcome(state, queue, span, "dead", why.dead, holder=why.holder, start=start, dead_offset=dead_offset)
-        group.finish(span.first, span.end)
-        group.dead += span.end - span.first
-        _tell(state, "job.dead", queue, group, span, failures=span.failures, reason=why.dead)
-    state.wake_group(queue.name, group.name)
-    state.wake_group(dead_queue.name, "")
-    state.ended[queue.name] = None
-    state.drop(queue)
-
-
-def _tell(state: State, event: str, queue: Queue, group: Group, span: Span, **more: Any) -> None:
-    if queue.kind != QUEUE:
-        more["group"] = group.name
-    state.emit(event, queue.name, span.first, span.end - span.first, **more)
-
-
-def _dead_queue(state: State, queue: Queue) -> Queue:
-    """Where the dead letters of a queue go, made when first needed; a dead-letter queue keeps its own."""
-    name = queue.name if queue.name.endswith(DEAD) and queue.kind == QUEUE else queue.name + DEAD
-    while (found := state.queues.get(name)) is not None and found.kind != QUEUE:
-        name += DEAD
-    if found is None:
-        found = state.new_queue(name, QUEUE, Options(max_failures=None))
-    state.touched_queues.add(found.id)
-    return found
-
-
-def share(state: State, queue: Queue, extent: Extent, start: int, end: int, note: dict[str, Any] | None) -> int:
-    """Append messages that lie in a log entry already. Returns the offset of the first one."""
-    state.hold(extent.home)
-    size = extent.size * (end - start) // extent.count
-    place = extent.start + start - extent.first
-    state.touched_queues.add(queue.id)
-    return queue.append(extent.home, place, end - start, extent.total, size, state.stamp_ms, extent.plain, note)
+    fail(state, queue, lease.group, taken, None, why)

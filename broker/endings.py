@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import notes
 from .extents import Outcome
 from .groups import Lease, Span
-from .queues import QUEUE, Queue
+from .options import QUEUE
+from .queues import Queue
 
 if TYPE_CHECKING:
     from .state import State

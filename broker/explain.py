@@ -10,6 +10,7 @@ from .endings import holder_of
 from .job_info import lease_of
 from .jobs import Jobs, job_queue
 from .queues import Queue
+from .shelf import HELD
 from .state import State
 
 IDLE_MS = 60_000  # without a lease for this long, and with nobody waiting, a queue has no consumer
@@ -35,7 +36,7 @@ def explain(state: State, name: str, offset: int, now_ms: int, consumers: Consum
     if status not in ("queued", "delayed", "failed", "waiting"):
         why = f": {info['reason']}" if info.get("reason") else ""
         return [_reason("ended", f"it has ended: {status}{why}")]
-    return list(_waiting(queue, jobs, offset, consumers))
+    return list(_waiting(state, queue, jobs, offset, consumers))
 
 
 def _reason(code: str, text: str) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def _running(state: State, queue: Queue, offset: int) -> dict[str, Any]:
     return _reason("running", text)
 
 
-def _waiting(queue: Queue, jobs: Jobs, offset: int, consumers: Consumers) -> Iterator[dict[str, Any]]:
+def _waiting(state: State, queue: Queue, jobs: Jobs, offset: int, consumers: Consumers) -> Iterator[dict[str, Any]]:
     now_ms = jobs.now_ms
     if queue.paused:
         yield _reason("paused", f"queue {queue.name} is paused: resume it")
@@ -62,6 +63,7 @@ def _waiting(queue: Queue, jobs: Jobs, offset: int, consumers: Consumers) -> Ite
         last = note.failures[-1] if note is not None and note.failures else None
         after = f", after it failed: {last.reason or last.how}" if last is not None else ""
         yield _reason("delayed", f"it is delayed until {_clock(due_ms)} ({_span(due_ms - now_ms)} from now){after}")
+    yield from _held_back(state, queue, offset, now_ms)
     recent = consumers.granted_ms is not None and now_ms - consumers.granted_ms < IDLE_MS
     if not consumers.waiting and not recent:
         ever = f", the last one took something at {_clock(consumers.granted_ms)}" if consumers.granted_ms else ""
@@ -71,6 +73,33 @@ def _waiting(queue: Queue, jobs: Jobs, offset: int, consumers: Consumers) -> Ite
         yield _reason("behind", f"{ahead} others are before it")
     elif not queue.paused and (due_ms is None or due_ms <= now_ms) and (consumers.waiting or recent):
         yield _reason("next", "it is next: a consumer that asks will be given it")
+
+
+def _held_back(state: State, queue: Queue, offset: int, now_ms: int) -> Iterator[dict[str, Any]]:
+    """What keeps the job itself, or its whole queue, from being given."""
+    group, options = queue.groups[""], queue.options
+    spot = group.shelf.at(offset)
+    if spot is not None and spot.due_ms == HELD:
+        yield _reason("parents", f"it waits for {', '.join(_parents(state, queue, offset))}")
+    key = queue.extents.at(offset).key_of(offset) if options.ordered_by else None
+    owner = group.keys.owner_of(key) if group.keys is not None and key is not None else None
+    if owner is not None and owner != offset:
+        yield _reason("key", f"{queue.name}/{owner}, which has the same key {key!r}, is not done")
+    if options.max_leased is not None and group.leased >= options.max_leased:
+        yield _reason("max_leased", f"{group.leased} jobs run, and {queue.name} allows for {options.max_leased}")
+    if options.rate is not None and not queue.rate.allowance(options.rate, now_ms):
+        messages, period_ms = options.rate
+        yield _reason("rate", f"the rate of {queue.name} is {messages} in {_span(period_ms)}, and that is used up")
+
+
+def _parents(state: State, queue: Queue, offset: int) -> Iterator[str]:
+    """Those that have not ended."""
+    for name, first, count in (queue.extents.at(offset).properties or {}).get("after", ()):
+        parent = state.queues.get(name)
+        if parent is None:
+            continue
+        for start, stop in parent.groups[""].acked.gaps(max(first, parent.groups[""].floor), first + count):
+            yield f"{name}/{start}" if stop - start == 1 else f"{name}/{start}-{stop - 1}"
 
 
 def _clock(at_ms: int) -> str:

@@ -21,6 +21,12 @@ class Extent(NamedTuple):
     stamp_ms: int
     plain: bool  # the payload has no headers
     note: dict[str, Any] | None = None  # headers that a dead letter carries on top
+    properties: dict[str, Any] | None = None  # what was asked for at the publish, other than the plain
+    keys: tuple[str | None, ...] | None = None  # of each message, in a queue or topic that is ordered by key
+
+    def key_of(self, offset: int) -> str | None:
+        """The key of the message at `offset`."""
+        return None if self.keys is None else self.keys[offset - self.first]
 
     @property
     def end(self) -> int:
@@ -64,6 +70,11 @@ class Reader(Protocol):
     def next_step(self, queue_id: int, after: int) -> int | None:
         """The home of the first step behind `after`."""
 
+    def cell(self, key: bytes) -> bytes | None:
+        """The value of a cell: small rows of several kinds, told apart by how their keys begin."""
+
+    def cells(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """The first cells whose keys begin with `prefix` and come behind `after`, at most `limit` of them."""
     def note(self, queue_id: int, offset: int) -> Note | None:
         """The row with the highest first offset at or below `offset`."""
 
@@ -112,7 +123,7 @@ class Extents:
             start = stop
 
     def drop(self, extent: Extent) -> bool:
-        """Forget the lowest extent. True: it was on disk, and its row has to go there."""
+        """Forget an extent. True: it was on disk, and its row has to go there."""
         if self._last is extent:
             self._last = None
         if self.recent.pop(extent.first, None) is None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from itertools import chain, takewhile
 from typing import NamedTuple
 
 from .extents import Extent, Extents
+from .keys import BLOCKED_MAX, KeyOrder
 from .ranges import RangeSet
+from .shelf import BLOCKED, NEVER, READY, Shelf, Spot
 
 
 class Span(NamedTuple):
@@ -84,65 +86,74 @@ def _first_of(span: Span) -> int:
 
 
 class Group:
-    """The state of each message for one reader, as ranges: below `floor` all done, from `cursor` on all fresh."""
+    """The state of each message for one reader, as ranges: below `floor` all done, from `cursor` on all fresh.
+
+    What waits elsewhere than behind the cursor (given back, delayed, of a priority, held) is on the shelf.
+    """
 
     __slots__ = (
-        "acked",
-        "again",
-        "again_count",
-        "cursor",
-        "dead",
-        "delayed",
-        "delayed_count",
-        "done",
-        "floor",
-        "leased",
-        "name",
-    )
+        "acked", "armed_ms", "cursor", "dead", "done", "floor", "id", "keys", "leased", "name", "placed", "shelf",
+    )  # fmt: skip
 
-    def __init__(self, name: str, start: int) -> None:
+    def __init__(self, name: str, start: int, id: int = 0, keys: KeyOrder | None = None) -> None:
         self.name = name
+        self.id = id  # never used twice in a queue
         self.floor = start
         self.cursor = start
         self.acked = RangeSet()  # terminal, above the floor; a cancelled one may lie above the cursor
-        self.again: list[Span] = []  # a heap: given before, ready again
-        self.delayed: list[tuple[int, Span]] = []  # a heap by the time at which they are ready again
-        self.again_count = 0
-        self.delayed_count = 0
+        self.placed = RangeSet()  # what the cursor jumps: it went to the shelf when it was published
+        self.shelf = Shelf()
+        self.keys = keys  # of a group that is ordered by key
         self.leased = 0
         self.done = 0
         self.dead = 0
+        self.armed_ms: int | None = None  # the primary looks at it then; not a part of the state
+
+    # -- counts ------------------------------------------------------------------------------------------------------
 
     def open_count(self, next_offset: int) -> int:
         """How many messages are not yet done."""
         return next_offset - self.floor - self.acked.total
 
     def ready_count(self, next_offset: int, now_ms: int) -> int:
-        """How many could be leased now."""
-        ripe = sum(span.end - span.first for until, span in self.delayed if until <= now_ms)
-        return self.open_count(next_offset) - self.leased - self.delayed_count + ripe
+        """How many could be leased now, were it not for limits and keys."""
+        shelf = self.shelf
+        waiting = self.open_count(next_offset) - self.leased
+        return waiting - shelf.held - shelf.delayed + (shelf.ripe(now_ms) if shelf.delayed else 0)
 
     def has_ready(self, next_offset: int, now_ms: int) -> bool:
         """Whether a pull would find something; cheap, for it is asked at every turn."""
-        if self.again_count or (self.delayed and self.delayed[0][0] <= now_ms):
+        shelf = self.shelf
+        if shelf.total and shelf.has_ready(now_ms):
             return True
-        return self.open_count(next_offset) > self.leased + self.delayed_count
+        return self.open_count(next_offset) > self.leased + shelf.total
+
+    # -- what is given -----------------------------------------------------------------------------------------------
 
     def grant(self, extents: Extents, next_offset: int, now_ms: int, count: int, size_max: int) -> list[Piece]:
-        """Lease up to `count` messages and about `size_max` bytes, at least one if any is ready; oldest first."""
-        while self.delayed and self.delayed[0][0] <= now_ms:
-            span = heappop(self.delayed)[1]
-            self.delayed_count -= span.end - span.first
-            self.put_again(span)
+        """Lease up to `count` messages and about `size_max` bytes, at least one if any is ready.
+
+        The most urgent first; within a priority what was given before, then what ripened, then the oldest.
+        """
         pieces: list[Piece] = []
-        for piece in self._candidates(extents, next_offset):
-            each = max(1, piece.extent.size // piece.extent.count)
-            some = min(piece.end - piece.start, count, max(size_max // each, 0 if pieces else 1))
-            if some < piece.end - piece.start:
-                self._give_back(piece, piece.start + some)
+        for extent, stop, spot in self._candidates(extents, next_offset, now_ms):
+            start = self.cursor if spot is None else spot.first
+            each = max(1, extent.size // extent.count)
+            some = min(stop - start, count, max(size_max // each, 0 if pieces else 1))
+            if self.keys is not None and some:
+                some = 1
+                if not self.keys.claim(extent.key_of(start), start):
+                    self._block(start, spot)
+                    continue
             if some == 0:
                 break
-            pieces.append(piece._replace(end=piece.start + some))
+            attempt, failures = 1, 0
+            if spot is None:
+                self.cursor += some
+            else:
+                attempt, failures = spot.attempt + 1, spot.failures
+                self.shelf.cut(spot, start, start + some)
+            pieces.append(Piece(extent, start, start + some, attempt, failures))
             count -= some
             size_max -= some * each
             self.leased += some
@@ -150,12 +161,63 @@ class Group:
                 break
         return pieces
 
+    def _candidates(self, extents: Extents, next_offset: int, now_ms: int) -> Iterator[tuple[Extent, int, Spot | None]]:
+        """(extent, end, spot) of what is ready, in order; the caller takes it away before it asks for the next.
+
+        The messages run from the first one of the spot, or, if it is None, from the cursor.
+        """
+        shelf = self.shelf
+        if shelf.total:
+            for priority in shelf.priorities():
+                while (spot := shelf.next_ready(priority, now_ms)) is not None:
+                    extent = extents.at(spot.first)
+                    yield extent, min(spot.end, extent.end), spot
+        while self.cursor < next_offset and shelf.blocked < BLOCKED_MAX:
+            if (end := self._behind_cursor()) is not None:
+                self.cursor = end
+                continue
+            extent = extents.at(self.cursor)
+            yield extent, min(extent.end, self._fresh_end(next_offset)), None
+
+    def _behind_cursor(self) -> int | None:
+        """The end of what the cursor stands in, if that is not fresh."""
+        if self.acked.total and (end := self.acked.end_at(self.cursor)) is not None:
+            return end
+        if self.placed.total:
+            self.placed.cut_below(self.cursor)
+            return self.placed.end_at(self.cursor)
+        return None
+
+    def _fresh_end(self, next_offset: int) -> int:
+        """Where the fresh messages at the cursor end."""
+        for some in (self.acked, self.placed):
+            if some.total and (behind := some.next_start(self.cursor)) is not None:
+                next_offset = min(next_offset, behind)
+        return next_offset
+
+    def _block(self, offset: int, spot: Spot | None) -> None:
+        if spot is None:
+            self.cursor = offset + 1
+            spot = Spot(offset, offset + 1, 0, 0, 0, BLOCKED, NEVER)
+        else:
+            self.shelf.cut(spot, offset, offset + 1)
+        self.shelf.put(spot._replace(first=offset, end=offset + 1, due_ms=BLOCKED))
+
+    def fresh(self, next_offset: int, offset: int = 0) -> Iterator[tuple[int, int]]:
+        """The stretches that were never given and wait behind the cursor, from `offset` on."""
+        for start, end in self.acked.gaps(max(self.cursor, offset), next_offset):
+            yield from self.placed.gaps(start, end)
+
     def peek(self, extents: Extents, next_offset: int, now_ms: int, count: int) -> list[Piece]:
-        """The next `count` ready messages, in the order in which they would be granted; nothing changes."""
-        waiting = sorted(self.again + [span for until_ms, span in self.delayed if until_ms <= now_ms])
-        fresh = [Span(start, end, 0, 0) for start, end in self.acked.gaps(self.cursor, next_offset)]
+        """The next `count` ready messages, about in the order in which they would be granted; nothing changes."""
+        ready = [spot for spot in self.shelf.spots() if spot.due_ms == READY or 0 < spot.due_ms <= now_ms]
+        ready.sort(key=lambda spot: (-spot.priority, spot.due_ms, spot.first))
+        spans = chain(
+            (Span(spot.first, spot.end, spot.attempt, spot.failures) for spot in ready),
+            (Span(start, end, 0, 0) for start, end in self.fresh(next_offset)),
+        )
         pieces: list[Piece] = []
-        for span in waiting + fresh:
+        for span in spans:
             end = min(span.end, span.first + count)
             for extent, start, stop in extents.between(span.first, end):
                 pieces.append(Piece(extent, start, stop, span.attempt, span.failures))
@@ -164,108 +226,92 @@ class Group:
                 break
         return pieces
 
-    def _candidates(self, extents: Extents, next_offset: int) -> Iterator[Piece]:
-        """What is ready, in order, already taken out of its place: the caller gives back what it does not lease."""
-        while self.again:
-            span = heappop(self.again)
-            extent = extents.at(span.first)
-            stop = min(span.end, extent.end)
-            if stop < span.end:
-                heappush(self.again, span._replace(first=stop))
-            self.again_count -= stop - span.first
-            yield Piece(extent, span.first, stop, span.attempt + 1, span.failures)
-        while self.cursor < next_offset:
-            if self.acked.total and (end := self.acked.end_at(self.cursor)) is not None:
-                self.cursor = end
-                continue
-            start = self.cursor
-            extent = extents.at(start)
-            stop = extent.end
-            if self.acked.total and (behind := self.acked.next_start(start)) is not None:
-                stop = min(stop, behind)
-            self.cursor = stop
-            yield Piece(extent, start, stop, 1, 0)
+    # -- what comes back, and ends -----------------------------------------------------------------------------------
 
-    def _give_back(self, piece: Piece, start: int) -> None:
-        if piece.attempt == 1:
-            self.cursor = start
+    def place(self, spot: Spot) -> None:
+        """Messages that are published to the shelf: the cursor jumps them."""
+        self.shelf.put(spot)
+        if self.cursor == spot.first:
+            self.cursor = spot.end
         else:
-            self.put_again(Span(start, piece.end, piece.attempt - 1, piece.failures))
+            self.placed.add(spot.first, spot.end)
 
-    def put_again(self, span: Span) -> None:
-        """The messages are ready again, before all fresh ones."""
-        heappush(self.again, span)
-        self.again_count += span.end - span.first
-
-    def put_delayed(self, span: Span, until_ms: int) -> None:
-        """The messages are ready again at `until_ms`."""
-        heappush(self.delayed, (until_ms, span))
-        self.delayed_count += span.end - span.first
-
-    def finish(self, first: int, end: int) -> None:
-        """The messages are terminal. They are in none of the other places any more."""
+    def finish(self, first: int, end: int) -> bool:
+        """The messages are terminal. They are in none of the other places any more. True: others may be had now."""
         acked = self.acked
-        if first == self.floor and not acked.starts:
+        if first == self.floor and not acked:
             self.floor = end
         else:
             acked.add(first, end)
-            if acked.starts[0] == self.floor:
+            if acked.start == self.floor:
                 self.floor = acked.pop_first()[1]
         if self.cursor < self.floor:
             self.cursor = self.floor
+        return self.keys is not None and self._unblock(self.keys, first, end)
+
+    def _unblock(self, keys: KeyOrder, first: int, end: int) -> bool:
+        freed = keys.finish(first, end)
+        for key in freed:
+            while (offset := keys.next_blocked(key)) is not None:
+                spot = self.shelf.at(offset)
+                if spot is not None and spot.due_ms == BLOCKED:
+                    keys.hand_over(key, offset)
+                    self.shelf.cut(spot, offset, offset + 1)
+                    self.shelf.put(spot._replace(first=offset, end=offset + 1, due_ms=READY))
+                    break
+        return bool(freed)
+
+    def has_ended(self, offset: int) -> bool:
+        """Whether the message is terminal."""
+        return offset < self.floor or self.acked.end_at(offset) is not None
+
+    def is_fresh(self, offset: int) -> bool:
+        """Whether the message waits behind the cursor."""
+        return offset >= self.cursor and self.acked.end_at(offset) is None and self.placed.end_at(offset) is None
+
+    def waits(self, offset: int) -> bool:
+        """Whether the message waits, wherever."""
+        return self.is_fresh(offset) or self.shelf.at(offset) is not None
 
     def take_waiting(self, offset: int) -> Span | None:
-        """Take one message that waits (fresh, again or delayed) out of its place; None if it does not wait."""
-        if offset >= self.cursor and self.acked.end_at(offset) is None:
+        """Take one message that waits out of its place, to be ended; None if it does not wait."""
+        if self.is_fresh(offset):
             return Span(offset, offset + 1, 0, 0)
-        for at, span in enumerate(self.again):
-            if span.first <= offset < span.end:
-                del self.again[at]
-                heapify(self.again)
-                self.again_count -= span.end - span.first
-                for rest in _without(span, offset):
-                    self.put_again(rest)
-                return span._replace(first=offset, end=offset + 1)
-        for at, (until_ms, span) in enumerate(self.delayed):
-            if span.first <= offset < span.end:
-                del self.delayed[at]
-                heapify(self.delayed)
-                self.delayed_count -= span.end - span.first
-                for rest in _without(span, offset):
-                    self.put_delayed(rest, until_ms)
-                return span._replace(first=offset, end=offset + 1)
-        return None
+        spot = self.shelf.take(offset)
+        return None if spot is None else Span(offset, offset + 1, spot.attempt, spot.failures)
+
+    def lowest_waiting(self, next_offset: int) -> int | None:
+        """The lowest offset that waits, wherever."""
+        fresh = next(self.fresh(next_offset), None)
+        found = [offset for offset in (self.shelf.lowest(), fresh[0] if fresh else None) if offset is not None]
+        return min(found, default=None)
 
     def take_all_waiting(self, next_offset: int, leased: list[Span]) -> int:
         """Finish everything that is not leased (`leased`: ascending spans). Returns how many messages that were."""
         count = self.open_count(next_offset) - self.leased
-        self.again.clear()
-        self.delayed.clear()
-        self.again_count = self.delayed_count = 0
+        self.shelf.clear()
+        self.placed = RangeSet()
         held = RangeSet((span.first, span.end) for span in leased)
         self.acked = RangeSet(held.gaps(self.floor, next_offset))
         self.cursor = next_offset
-        if self.acked.starts and self.acked.starts[0] == self.floor:
+        if self.acked and self.acked.start == self.floor:
             self.floor = self.acked.pop_first()[1]
+        if self.keys is not None:
+            self.keys.keep_only(offset for span in leased for offset in range(span.first, span.end))
         return count
 
     def raise_floor(self, offset: int) -> None:
         """Messages below `offset` are gone (retention). Leases on them have been cut by the caller."""
         if offset <= self.floor:
             return
-        self.again = [span._replace(first=max(span.first, offset)) for span in self.again if span.end > offset]
-        heapify(self.again)
-        self.delayed = [(u, s._replace(first=max(s.first, offset))) for u, s in self.delayed if s.end > offset]
-        heapify(self.delayed)
-        self.again_count = sum(span.end - span.first for span in self.again)
-        self.delayed_count = sum(span.end - span.first for _, span in self.delayed)
+        first = self.floor
+        for spot in list(takewhile(lambda spot: spot.first < offset, self.shelf.spots())):
+            self.shelf.cut(spot, spot.first, min(spot.end, offset))
         self.acked.cut_below(offset)
+        self.placed.cut_below(offset)
         self.floor = offset
-        if self.acked.starts and self.acked.starts[0] == offset:
+        if self.acked and self.acked.start == offset:
             self.floor = self.acked.pop_first()[1]
         self.cursor = max(self.cursor, self.floor)
-
-
-def _without(span: Span, offset: int) -> list[Span]:
-    rests = [span._replace(end=offset), span._replace(first=offset + 1)]
-    return [rest for rest in rests if rest.first < rest.end]
+        if self.keys is not None:
+            self._unblock(self.keys, first, offset)

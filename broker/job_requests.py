@@ -10,7 +10,7 @@ from ..peers.errors import InvalidArgument, TooLarge, shown
 from ..peers.wire import pack_payload, unpack_payload
 from . import requests as ask
 from .notes import LINES_BYTES, LINES_MAX, REASON_MAX
-from .queues import NAME
+from .options import NAME
 from .requests import NO_PAYLOAD, OFFSET_MAX, Args, Bounds, Proposal
 
 CANCEL_MAX = 10_000  # jobs in one request: each of them is looked at
@@ -23,7 +23,7 @@ def complete(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     settled = ask.ranges(args)
     outputs = _outputs(args)
     results = sum([count for _, count in settled])
-    raw, plain = ask.bodies(payload, results + sum([count for _, count in outputs]), bounds)
+    raw, _, headers = ask.bodies(payload, results + sum([count for _, count in outputs]), bounds)
     sized: list[tuple[str, int, int]] = []
     size = len(raw)
     if outputs:
@@ -33,7 +33,7 @@ def complete(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
             sized.append((name, count, sum(sizes[at : at + count])))
             at += count
     total = results + sum([count for _, count in outputs])
-    return Proposal(m.Complete(ask.lease_of(args), settled, tuple(sized), total, size, plain), raw)
+    return Proposal(m.Complete(ask.lease_of(args), settled, tuple(sized), total, size, headers is None), raw)
 
 
 def _outputs(args: Args) -> list[tuple[str, int]]:
@@ -57,8 +57,8 @@ def _is_output(value: Any) -> bool:
 def _call(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     ask.integer(args, "count", 1, 1, 1)
     ask.integer(args, "wait_ms", 0, ask.WAIT_MAX_MS, 0)
-    append = ask.COUNTED["append"]({**args, "count": 1}, payload, bounds)
-    return Proposal(m.Call(tuple(append.command)), append.payload)
+    append = ask.append_of({**args, "count": 1}, payload, bounds)
+    return Proposal(m.Call(tuple(append)), payload or NO_PAYLOAD)
 
 
 def _cancel(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import merge
+from operator import itemgetter
 from typing import Any
 
 from ..peers.errors import InvalidArgument
 from .extents import Outcome
 from .groups import Group, Span
-from .queues import QUEUE, Queue
+from .options import QUEUE
+from .queues import Queue
+from .shelf import HELD, READY, Spot
 from .state import State
 
-STATUSES = ("queued", "delayed", "running", "failed", "done", "dead", "cancelled", "expired", "unknown")
+STATUSES = (
+    "queued", "delayed", "waiting", "running", "failed", "done", "dead", "cancelled", "expired", "unknown",
+)  # fmt: skip
 
 
 def job_queue(state: State, name: str) -> Queue:
@@ -32,16 +38,13 @@ class Jobs:
         self._leased = sorted(
             span for lease in state.leases.values() if lease.queue_id == queue.id for span in lease.spans
         )
-        self._waiting = sorted(self.group.again)
-        self._delayed = sorted((span, until) for until, span in self.group.delayed)
 
     def describe(self, offset: int) -> dict[str, Any]:
         """Status and counters of one job."""
         info: dict[str, Any] = {"offset": offset, "status": "unknown", "attempt": 0, "failures": 0}
         if not 0 <= offset < self.queue.next:
             return info
-        ended = offset < self.group.floor or self.group.acked.end_at(offset) is not None
-        if ended:
+        if self.group.has_ended(offset):
             outcome = self.queue.outcomes.at(offset)
             return info | ended_info(outcome, offset) if outcome is not None else info | {"status": "expired"}
         status, span = self._place(offset)
@@ -51,37 +54,48 @@ class Jobs:
 
     def live(self, offset: int) -> Iterator[tuple[int, int, str, Outcome | None]]:
         """(first, end, status, None) of jobs from `offset` on that have not ended, ascending."""
-        stretches = [(span.first, span.end, "running", None) for span in self._leased]
-        stretches += [(span.first, span.end, "failed" if span.failures else "queued", None) for span in self._waiting]
-        for span, until_ms in self._delayed:
-            status = "failed" if span.failures else "delayed" if until_ms > self.now_ms else "queued"
-            stretches.append((span.first, span.end, status, None))
-        stretches += [(s, e, "queued", None) for s, e in self.group.acked.gaps(self.group.cursor, self.queue.next)]
-        return iter(sorted(stretch for stretch in stretches if stretch[1] > offset))
+        leased = ((span.first, span.end, "running", None) for span in self._leased if span.end > offset)
+        shelved = ((spot.first, spot.end, self._status(spot), None) for spot in self.group.shelf.spots(offset))
+        fresh = ((first, end, "queued", None) for first, end in self.group.fresh(self.queue.next, offset))
+        return merge(leased, shelved, fresh, key=itemgetter(0))
 
     def due_ms(self, offset: int) -> int | None:
         """When a delayed job may be given; None: it is not delayed."""
-        return next((until_ms for span, until_ms in self._delayed if span.first <= offset < span.end), None)
+        spot = self.group.shelf.at(offset)
+        return spot.due_ms if spot is not None and spot.due_ms > 0 else None
 
     def ahead(self, offset: int) -> int:
         """How many of those that could be given now come before this one."""
-        span = self._place(offset)[1]
-        ready = [*self._waiting, *(span for span, until_ms in self._delayed if until_ms <= self.now_ms)]
-        count = sum(min(it.end, offset) - it.first for it in ready if it.first < offset or span is None)
-        if span is None:  # fresh: behind everything that was given before
-            count = sum(it.end - it.first for it in ready)
-            count += sum(stop - start for start, stop in self.group.acked.gaps(self.group.cursor, offset))
+        own = self.group.shelf.at(offset)
+        rank = (1, 0, 0) if own is None else _rank(own)
+        count = 0
+        for spot in self.group.shelf.spots():
+            if spot.due_ms == READY or 0 < spot.due_ms <= self.now_ms:
+                if spot.first <= offset < spot.end:
+                    count += offset - spot.first
+                elif _rank(spot) < rank:
+                    count += spot.end - spot.first
+        if own is None:
+            count += sum(stop - start for start, stop in self.group.fresh(offset))
         return count
 
     def _place(self, offset: int) -> tuple[str, Span | None]:
         if (span := _find(self._leased, offset)) is not None:
             return "running", span
-        if (span := _find(self._waiting, offset)) is not None:
-            return ("failed" if span.failures else "queued"), span
-        for span, until_ms in self._delayed:
-            if span.first <= offset < span.end:
-                return ("failed" if span.failures else "delayed" if until_ms > self.now_ms else "queued"), span
-        return "queued", None
+        spot = self.group.shelf.at(offset)
+        return ("queued", None) if spot is None else (self._status(spot), Span(*spot[:4]))
+
+    def _status(self, spot: Spot) -> str:
+        if spot.due_ms == HELD:
+            return "waiting"
+        if spot.failures:
+            return "failed"
+        return "delayed" if spot.due_ms > self.now_ms else "queued"
+
+
+def _rank(spot: Spot) -> tuple[int, int, int]:
+    """Spots are given in this order, and what was never on the shelf behind them: (1, 0, 0)."""
+    return -spot.priority, spot.due_ms, spot.first
 
 
 def _find(spans: list[Span], offset: int) -> Span | None:

@@ -8,7 +8,19 @@ from __future__ import annotations
 from ..peers import messages as m
 from ..peers.errors import ERRORS, PenstockError, SessionExpired
 from ..peers.log import Entry
-from . import admin, calls, cancelling, completion, delivery, scheduling, topics, transfer
+from . import (
+    admin,
+    calls,
+    cancelling,
+    completion,
+    delivery,
+    expiry,
+    parents,
+    publish,
+    scheduling,
+    topics,
+    transfer,
+)
 from .extents import Reader
 from .sessions import OK, Answer, refusal
 from .state import State
@@ -43,7 +55,10 @@ class Model:
 
     def _carry_out(self, entry: Entry) -> Answer:
         try:
-            return self._switch(entry)
+            answer = self._switch(entry)
+            if self.state.settled:
+                parents.settle(self.state)
+            return answer
         except PenstockError as fault:  # the one place where a caller's fault becomes an answer
             return refusal(fault)
 
@@ -51,7 +66,7 @@ class Model:
         state, command = self.state, entry.command
         match command:
             case m.Append():
-                return delivery.append(state, entry, command)
+                return publish.append(state, entry, command)
             case m.Pull():
                 return delivery.pull(state, entry, command)
             case m.Ack():
@@ -117,6 +132,14 @@ class Model:
             case m.Forget():
                 queue = state.queue(command.queue)
                 state.forget(queue, command.home)
+                return OK
+            case m.Outdate():
+                if (outdated := state.by_id.get(command.queue_id)) is not None and not outdated.deleted:
+                    expiry.outdate(state, outdated)
+                return OK
+            case m.ForgetIds():
+                if (forgetful := state.by_id.get(command.queue_id)) is not None and not forgetful.deleted:
+                    publish.forget_ids(state, forgetful, command)
                 return OK
             case m.Cancel():
                 return cancelling.cancel(state, entry, command)

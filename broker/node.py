@@ -70,7 +70,7 @@ class Node:
         self.calendar = calendar or Calendar()
         self.counters = Counters()
         self._skew_ms = 0  # how much the clock of the log is ahead of ours
-        self.clients = Clients(raft, about, _bounds(limits), now_ms)
+        self.clients = Clients(raft, about, _bounds(limits, model), now_ms)
         self.pace = Pace(raft.tail.floor, raft.tail.last - model.state.applied, now_ms)
         self.floor_max = 1 << 62  # entries above this are kept, for a node that is sent a snapshot
         self.outbox = Outbox()
@@ -86,6 +86,7 @@ class Node:
         self.upkeep = Upkeep(model.state, now_ms)
         self.planner = Planner(model.state, self.calendar)
         greeter = Greeter(self.desk, self.upkeep, self.random, self.about)
+        self.clients.bounds = _bounds(limits, model)
         self.waiting = Waiting(self.desk, self.clients.bounds, self.ring)
         self.clients.furnish(Tools(self.desk, greeter, self.waiting, self.planner))
 
@@ -101,7 +102,7 @@ class Node:
         """From the next turn on."""
         self.desk.limits = limits
         self.raft.tail.cache_bytes = limits.cache_bytes
-        self.clients.bounds = self.waiting.bounds = _bounds(limits)
+        self.clients.bounds = self.waiting.bounds = _bounds(limits, self.desk.model)
 
     @property
     def is_crowded(self) -> bool:
@@ -299,5 +300,5 @@ class Node:
         self.ring.take(state.events)
 
 
-def _bounds(limits: Limits) -> ask.Bounds:
-    return ask.Bounds(limits.max_message, limits.max_batch, limits.lease_max_ms)
+def _bounds(limits: Limits, model: Model) -> ask.Bounds:
+    return ask.Bounds(limits.max_message, limits.max_batch, limits.lease_max_ms, model.state.queues)

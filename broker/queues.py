@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..peers.errors import InvalidArgument, QueueFull, shown
+from ..peers.errors import QueueFull
+from .dependents import Dependents
 from .extents import Extent, Extents, Reader
 from .groups import Group
+from .keys import KeyOrder
 from .notes import Notes
+from .options import QUEUE, Options
 from .outcomes import Outcomes
+from .ranges import RangeSet
+from .rate import Rate
+from .uniques import Uniques
 
-QUEUE, TOPIC = "queue", "topic"
-NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,199}(?:\.dead){0,4}")  # the longest name has dead letters, too
 DROP_MAX = 256  # extents dropped within one command; the rest is swept in commands of their own, so no turn is long
-
-
-class Options(NamedTuple):
-    """What a queue's owner may set. None: no limit, or kept for ever."""
-
-    max_messages: int | None = None
-    max_bytes: int | None = None
-    max_failures: int | None = 5
-    retry_delay_ms: int = 0
-    result_ttl_ms: int = 86_400_000
-    retention_ms: int | None = None
-    retention_bytes: int | None = None
-    retention_messages: int | None = None
-    result_queue: str | None = None
-
-
-_LEAST = {
-    "max_messages": 1,
-    "max_bytes": 1,
-    "max_failures": 1,
-    "retry_delay_ms": 0,
-    "result_ttl_ms": 0,
-    "retention_ms": 1,
-    "retention_bytes": 1,
-    "retention_messages": 1,
-}
-LIMITS = {"max_messages", "max_bytes", "result_queue"}  # of queues only
-RETENTION = {"retention_ms", "retention_bytes", "retention_messages"}  # of topics only
-_MAY_BE_NONE = {"max_failures", *LIMITS, *RETENTION}
-OPTION_MAX = 2**53
-
-
-def change_options(options: Options, changes: Mapping[str, Any], kind: str) -> Options:
-    """The options with the changes made. Raises InvalidArgument, which names the option and what would be right."""
-    for name, value in changes.items():
-        if name not in _LEAST and name != "result_queue":
-            raise InvalidArgument(f"unknown option {shown(name)}", f"options are {', '.join(Options._fields)}")
-        if kind == QUEUE and name in RETENTION and value is not None:
-            raise InvalidArgument(f"{name} is for topics", "a queue keeps a message until it is done")
-        if kind == TOPIC and name in LIMITS and value is not None:
-            raise InvalidArgument(f"{name} is for queues", f"a topic keeps what {', '.join(sorted(RETENTION))} let it")
-        if value is None and name in _MAY_BE_NONE:
-            continue
-        if name == "result_queue":
-            if type(value) is not str or NAME.fullmatch(value) is None:
-                raise InvalidArgument(f"option result_queue is {shown(value)}", "give the name of a queue, or nil")
-            continue
-        if type(value) is not int or not _LEAST[name] <= value <= OPTION_MAX:
-            right = f"an integer from {_LEAST[name]} on" + (" or nil" if name in _MAY_BE_NONE else "")
-            raise InvalidArgument(f"option {name} is {shown(value)}", f"give {right}")
-    return options._replace(**changes)
 
 
 class Queue:
@@ -86,9 +37,40 @@ class Queue:
         self.extents = Extents(id, reader)
         self.outcomes = Outcomes(id, reader)
         self.notes = Notes(id, reader)
-        self.groups: dict[str, Group] = {"": Group("", next_offset)} if kind == QUEUE else {}
+        self.holes = RangeSet()  # extents that were dropped above `dropped`, for all of their messages had ended
+        self.next_group_id = 0
+        self.groups: dict[str, Group] = {}
+        if kind == QUEUE:
+            self.new_group("", next_offset)
         self.trimmed = next_offset  # topics: messages below this are past their retention
         self.deleted = False
+        self.has_properties = False  # whether any message ever had some: only then is it worth a look
+        self.uniques = Uniques(id, reader)
+        self.dependents = Dependents()  # what waits for jobs of this queue
+        self.rate = Rate()
+        self.shelved: dict[tuple[int, int], bytes | None] = {}  # (group id, chunk) of groups that are gone
+
+    def new_group(self, name: str, start: int) -> Group:
+        """A new group under a free name, that begins at offset `start`."""
+        group = Group(name, start, self.next_group_id, KeyOrder() if self.options.ordered_by else None)
+        self.next_group_id += 1
+        self.groups[name] = group
+        return group
+
+    def forget_group(self, name: str) -> None:
+        """The group goes, and what the disk knows of its shelf with the next checkpoint."""
+        group = self.groups.pop(name)
+        group.shelf.clear()
+        self.shelved |= {(group.id, chunk): packed for chunk, packed in group.shelf.take_dirty().items()}
+
+    def take_shelves(self) -> dict[tuple[int, int], bytes | None]:
+        """What changed on the shelves, by (group id, chunk); None: it is gone."""
+        changed, self.shelved = self.shelved, {}
+        for group in self.groups.values():
+            if self.deleted:
+                group.shelf.clear()
+            changed |= {(group.id, chunk): packed for chunk, packed in group.shelf.take_dirty().items()}
+        return changed
 
     @property
     def keeps_from(self) -> int:
@@ -123,10 +105,14 @@ class Queue:
         stamp_ms: int,
         plain: bool,
         note: dict[str, Any] | None,
+        properties: dict[str, Any] | None = None,
+        keys: tuple[str | None, ...] | None = None,
     ) -> int:
         """Add messages that lie in log entry `home`. Returns the offset of the first one."""
         first = self.next
-        self.extents.append(Extent(first, count, home, start, total, size, stamp_ms, plain, note))
+        self.extents.append(Extent(first, count, home, start, total, size, stamp_ms, plain, note, properties, keys))
+        if properties is not None:
+            self.has_properties = True
         self.next = first + count
         self.bytes += size
         return first
@@ -136,6 +122,9 @@ class Queue:
         keeps_from = self.keeps_from
         gone: list[tuple[Extent, bool]] = []
         while self.dropped < keeps_from:
+            if self.holes and self.holes.start == self.dropped:
+                self.dropped = self.holes.pop_first()[1]
+                continue
             extent = self.extents.at(self.dropped)
             if extent.end > keeps_from:
                 break
@@ -145,6 +134,17 @@ class Queue:
             self.bytes -= extent.size
             self.dropped = extent.end
         return gone, False
+
+    def drop_between(self, first: int, end: int) -> list[tuple[Extent, bool]]:
+        """Drop the extents over [first, end), which have just ended, of which every message has. As `drop_done`."""
+        acked = self.groups[""].acked
+        gone: list[tuple[Extent, bool]] = []
+        for extent, _, _ in list(self.extents.between(first, end)):
+            if (stop := acked.end_at(extent.first)) is not None and extent.end <= stop:
+                gone.append((extent, self.extents.drop(extent)))
+                self.bytes -= extent.size
+                self.holes.add(extent.first, extent.end)
+        return gone
 
     def oldest_ms(self, now_ms: int) -> int | None:
         """Age of the oldest message that is kept and not done; None if there is none."""

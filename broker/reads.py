@@ -13,8 +13,9 @@ from .extents import Outcome
 from .groups import Piece
 from .job_info import describe_job
 from .jobs import STATUSES, Jobs, ended_info, job_queue
+from .options import QUEUE, TOPIC
 from .origins import note_at
-from .queues import QUEUE, TOPIC, Queue
+from .queues import Queue
 from .scheduling import schedule_of
 from .state import State
 from .topics import OFFSET, place, topic_of

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from ..peers import messages as m
 from ..peers.errors import InvalidArgument, TooLarge, shown
 from ..peers.messages import Command, Ranges
-from ..peers.wire import pack_payload, unpack_payload
-from .queues import LIMITS, NAME, QUEUE, TOPIC, Options, change_options
+from ..peers.wire import Headers, pack_payload, unpack_payload
+from .options import NAME, QUEUE, TOPIC, Options, change_options, check_option
+from .properties import keys_of, properties_of
+from .queues import Queue
 from .topics import EARLIEST, LATEST, STARTS
 
 Args = Mapping[str, Any]
@@ -29,6 +31,7 @@ class Bounds(NamedTuple):
     max_message: int
     max_batch: int
     lease_max_ms: int
+    queues: Mapping[str, Queue] = {}  # as they are at present
 
 
 class Proposal(NamedTuple):
@@ -119,9 +122,8 @@ def _create(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
 
 def _configure(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     options = _options(args)
-    # Whether it is a queue or a topic is known to the model only; nothing but plain values may get into the log.
-    change_options(Options(), {key: value for key, value in options.items() if key not in LIMITS}, TOPIC)
-    change_options(Options(), {key: value for key, value in options.items() if key in LIMITS}, QUEUE)
+    for name, value in options.items():  # nothing but plain values may get into the log
+        check_option(name, value, None)
     return Proposal(m.Configure(name_of(args, "name"), options), NO_PAYLOAD)
 
 
@@ -173,14 +175,30 @@ def _group_delete(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal
 
 
 def _append(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
-    queue = name_of(args, "queue")
+    return Proposal(append_of(args, payload, bounds), payload or NO_PAYLOAD)
+
+
+def append_of(args: Args, payload: bytes | None, bounds: Bounds) -> m.Append:
+    """The command for an append of the payload, which is then known to be right."""
+    name = name_of(args, "queue")
     count = integer(args, "count", 1, OFFSET_MAX)
-    raw, plain = bodies(payload, count, bounds)
-    return Proposal(m.Append(queue, count, len(raw), plain), raw)
+    raw, some, headers = bodies(payload, count, bounds)
+    properties = properties_of(args, count) if len(args) > 2 else None
+    keys = None
+    queue = bounds.queues.get(name)
+    if queue is not None:
+        if (largest := queue.options.max_message) is not None and max(map(len, some)) > largest:
+            raise TooLarge(
+                f"a body has {max(map(len, some))} bytes, {name} takes at most {largest}",
+                "send smaller ones, or raise max_message of the queue",
+            )
+        if queue.options.ordered_by:
+            keys = keys_of(headers)
+    return m.Append(name, count, len(raw), headers is None, properties, keys)
 
 
-def bodies(payload: bytes | None, count: int, bounds: Bounds) -> tuple[bytes, bool]:
-    """The payload, checked, and whether it has no headers."""
+def bodies(payload: bytes | None, count: int, bounds: Bounds) -> tuple[bytes, list[bytes], Headers]:
+    """The payload, checked, and what is in it."""
     if payload is None:
         raise InvalidArgument("the payload is missing", "send a third frame: msgpack [bodies, headers]")
     if len(payload) > bounds.max_message:
@@ -198,7 +216,7 @@ def bodies(payload: bytes | None, count: int, bounds: Bounds) -> tuple[bytes, bo
         raise InvalidArgument(
             f"count is {count}, but the payload has {len(bodies)} bodies", "give the number of bodies"
         )
-    return payload, headers is None
+    return payload, bodies, headers
 
 
 def _ack(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:

@@ -12,8 +12,8 @@ import msgpack
 from ..peers.log import verify
 from .folder import StartError
 
-FORMAT = 1  # of the rows on disk; another number is refused
-TABLES = (b"log", b"extents", b"outcomes", b"steps", b"state", b"pins", b"notes")
+FORMAT = 2  # of the rows on disk; another number is refused
+TABLES = (b"log", b"extents", b"outcomes", b"steps", b"state", b"pins", b"notes", b"cells")
 Raw = Any  # bytes, or a view of them
 # Rows of `state` that are a node's own: how it writes, what it voted, on which disk it is, and on which others are.
 OWN = (b"format", b"hard", b"disk", b"disks")

@@ -10,9 +10,11 @@ from __future__ import annotations
 from ..peers import messages as m
 from ..peers.errors import AlreadyExists, InvalidArgument, NotFound, QueueFull
 from ..peers.log import Entry
-from .delivery import share
 from .extents import Extent
-from .queues import QUEUE, Queue
+from .options import DROP_OLDEST, QUEUE
+from .publish import make_room
+from .queues import Queue
+from .retries import share
 from .schedules import Run, Schedule, Timing
 from .sessions import OK, Answer
 from .state import State
@@ -119,7 +121,6 @@ def run(state: State, command: m.RunSchedule) -> Answer:
             f"the last job of schedule {schedule.name} has not ended, and it allows for no other one meanwhile",
             "wait for its end, or cancel it",
         )
-    queue.check_room(1, schedule.size)
     return _make_job(state, schedule, state.stamp_ms)
 
 
@@ -128,6 +129,8 @@ def _why_not(state: State, schedule: Schedule) -> str:
     queue = state.queue(schedule.queue)  # it is there: else the schedule would be paused
     if _overlaps(queue, schedule):
         return "its last job has not ended"
+    if queue.options.overflow == DROP_OLDEST:
+        return ""
     try:
         queue.check_room(1, schedule.size)
     except QueueFull as fault:
@@ -139,13 +142,13 @@ def _overlaps(queue: Queue, schedule: Schedule) -> bool:
     last = schedule.last
     if schedule.overlap or last is None or last.queue_id != queue.id:
         return False
-    group = queue.groups[""]
-    return last.offset >= group.floor and group.acked.end_at(last.offset) is None
+    return not queue.groups[""].has_ended(last.offset)
 
 
 def _make_job(state: State, schedule: Schedule, due_ms: int) -> Answer:
     """The job lies in the entry that added the schedule: only where it is found is new."""
     queue = state.queue(schedule.queue)
+    make_room(state, queue, 1, schedule.size)
     note = {"penstock-schedule": schedule.name, "penstock-due": due_ms}
     extent = Extent(0, 1, schedule.home, 0, 1, schedule.size, state.stamp_ms, schedule.plain)
     offset = share(state, queue, extent, 0, 1, note)

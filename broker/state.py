@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 
 from ..peers.errors import NotFound
 from ..peers.messages import Address
-from .events import TEXT_MAX, TYPES, Event
+from .cells import take_cells
+from .dependents import Held
+from .events import TEXT_MAX, TYPES, Told
 from .extents import Outcome, Reader
 from .groups import Group, Lease
-from .queues import QUEUE, Options, Queue
+from .options import QUEUE, Options
+from .queues import Queue
 from .schedules import Schedules
 from .sessions import Session
 
@@ -51,11 +54,13 @@ class State:
         self.sessions: dict[int, Session] = {}
         self.addresses: dict[int, Address] = {}  # of all nodes that ever belonged
         self.disks: dict[int, int] = {}  # of the members, as of the last change of them
+        self.held: dict[tuple[int, int], Held] = {}  # batches that wait for their parents, by (queue id, first offset)
+        self.settled: list[tuple[int, int, int, bool]] = []  # within one command: see parents.py
         self.shares: dict[int, int] = {}  # log entries that more than one extent points at: how many more
         self.schedules = Schedules()
         self.last_event = (0, -1)  # the place of the latest one: (log entry, number in it)
         # What the last commands did, for the node to take. None of it is state.
-        self.events: list[Event] = []
+        self.events: list[Told] = []
         # A set that keeps its order: (queue, group) where something may have become ready, or that is gone. Group None:
         # all those of the topic, however many, at the price of one.
         self.woken: dict[tuple[str, str | None], None] = {}
@@ -64,6 +69,7 @@ class State:
         self.touched_queues: set[int] = set()
         self.touched_sessions: set[int] = set()
         self.gone = Gone()
+        self.cells: dict[bytes, bytes | None] = {}  # to be written with the next checkpoint, by key; None: it goes
 
     def queue(self, name: str) -> Queue:
         """The queue or topic of that name. Raises NotFound."""
@@ -105,6 +111,28 @@ class State:
         if session is not None:
             session.leases.pop(lease.pull, None)
 
+    def finish(self, queue: Queue, group: Group, first: int, end: int, status: str = "done") -> None:
+        """Messages are terminal: what was kept for them goes, and what waits for them is told. `drop` comes after."""
+        if group.finish(first, end):
+            self.wake_group(queue.name, group.name)
+        if queue.kind != QUEUE:
+            return
+        if group.floor < first:  # else it goes with everything below the floor
+            for extent, on_disk in queue.drop_between(first, end):
+                if on_disk:
+                    self.gone.extents.append((queue.id, extent.first))
+                self.release_home(extent.home)
+        if queue.dependents:
+            self.settled += queue.dependents.ended(first, end, status)
+
+    def arm(self, queue: Queue, group: Group, now_ms: int) -> None:
+        """See to it that the primary looks at the group when its next message ripens, or outlives its time."""
+        shelf = group.shelf
+        for due_ms in (shelf.next_due_ms(), shelf.next_expiry_ms()):
+            if due_ms is not None and now_ms < due_ms and (group.armed_ms is None or due_ms < group.armed_ms):
+                group.armed_ms = due_ms
+                self.timers.append(Timer(due_ms, 0, queue.name, group.name))
+
     def drop(self, queue: Queue) -> None:
         """Drop what nobody needs of a queue; what is too much for one command is left to Sweep."""
         gone, more = queue.drop_done()
@@ -116,6 +144,7 @@ class State:
         if queue.deleted and not more:
             more = self.forget(queue, self.applied)
             if not more:
+                self.cells |= take_cells(queue)
                 del self.by_id[queue.id]
                 self.gone.queues.append(queue.id)
         if more:
@@ -186,8 +215,8 @@ class State:
         """Tell those who watch. Once for a range, never for each message; after the last check that may refuse."""
         assert type in TYPES, type
         index, number = self.last_event
-        number = number + 1 if index == self.applied else 0
-        self.last_event = (self.applied, number)
-        if more:
-            more = {key: value[:TEXT_MAX] if isinstance(value, str) else value for key, value in more.items()}
-        self.events.append(Event(self.applied, number, type, self.stamp_ms, queue, first, count, more))
+        self.last_event = place = (self.applied, number + 1 if index == self.applied else 0)
+        for key, value in more.items():
+            if value.__class__ is str and len(value) > TEXT_MAX:
+                more[key] = value[:TEXT_MAX]
+        self.events.append((place, type, self.stamp_ms, queue, first, count, more))

@@ -13,7 +13,7 @@ import msgpack
 
 from ..peers.log import CorruptEntry, Entry, HardState, decode, encode
 from ..peers.raft.tail import LOGGED_BYTES
-from .checkpoint import Checkpoint, Writes, unpack_consensus
+from .checkpoint import Writes, unpack_consensus
 from .export import Export
 from .extents import Extent, Outcome
 from .folder import StartError as StartError
@@ -23,6 +23,7 @@ from .notes import Note, note_of
 from .rows import OWN, TABLES, begin, put, unseal
 from .rows import CorruptRow as CorruptRow
 from .rows import key as _row_key
+from .saving import Tables, save
 
 HEADROOM_BYTES = 64 << 20  # the map is so much larger than what may be used: freed pages serve until the next commit
 FULL = 0.9
@@ -78,8 +79,10 @@ class Store:
                 "the node of a cluster has to join anew, under a new id",
             ) from fault
         self._env.reader_check()
-        self._dbs = tuple([self._env.open_db(table) for table in TABLES])
-        self._log, self._extents, self._outcomes, self._steps, self._state, self._pins, self._notes = self._dbs
+        self._dbs = Tables(*[self._env.open_db(table) for table in TABLES])
+        self._log, self._extents, self._outcomes, self._steps, self._state, self._pins, self._notes, self._cells = (
+            self._dbs
+        )
         self._page_bytes = int(self._env.stat()["psize"])
         self._read: Any = None
         self._write: Any = None  # only with durability "interval": open from one fsync to the next
@@ -171,7 +174,8 @@ class Store:
             if writes.hard is not None:
                 put(txn, self._state, b"hard", msgpack.packb(writes.hard))
             if writes.checkpoint is not None:
-                self._write_checkpoint(txn, writes.checkpoint)
+                save(txn, self._dbs, self._floor, writes.checkpoint)
+                self._floor, self._applied = writes.checkpoint.floor, writes.checkpoint.applied
             if self.durability == "interval" and self._unsafe_bytes < HEADROOM_BYTES // 2:
                 self._write = txn
             else:
@@ -201,53 +205,6 @@ class Store:
         cursor = txn.cursor(self._log)
         while cursor.set_range(_INDEX.pack(index)):
             cursor.delete()
-
-    def _write_checkpoint(self, txn: Any, made: Checkpoint) -> None:
-        for queue_id, extent in made.extents:
-            put(txn, self._extents, _row_key(queue_id, extent.first), msgpack.packb(extent))
-        for queue_id, home, step in made.steps:
-            put(txn, self._steps, _row_key(queue_id, home), msgpack.packb(step))
-            for outcome in step:
-                row = msgpack.packb((outcome.first, outcome.count, home))
-                put(txn, self._outcomes, _row_key(queue_id, outcome.first), row)
-        for queue_id, notes, gone in made.notes:
-            for first in gone:
-                txn.delete(_row_key(queue_id, first), db=self._notes)
-            for note in notes:
-                put(txn, self._notes, _row_key(queue_id, note.first), msgpack.packb(note))
-        for queue_id, packed in made.queues.items():
-            put(txn, self._state, b"q" + _INDEX.pack(queue_id), packed)
-        for session_id, packed in made.sessions.items():
-            put(txn, self._state, b"s" + _INDEX.pack(session_id), packed)
-        put(txn, self._state, b"meta", made.meta)
-        put(txn, self._state, b"consensus", made.consensus)
-        for queue_id, first in made.gone.extents:
-            txn.delete(_row_key(queue_id, first), db=self._extents)
-        for queue_id, home, firsts in made.gone.steps:
-            txn.delete(_row_key(queue_id, home), db=self._steps)
-            for first in firsts:
-                txn.delete(_row_key(queue_id, first), db=self._outcomes)
-        for queue_id in made.gone.queues:
-            txn.delete(b"q" + _INDEX.pack(queue_id), db=self._state)
-        for session_id in made.gone.sessions:
-            txn.delete(b"s" + _INDEX.pack(session_id), db=self._state)
-        self._delete_entries(txn, made)
-        self._floor, self._applied = made.floor, made.applied
-
-    def _delete_entries(self, txn: Any, made: Checkpoint) -> None:
-        """Entries up to the new floor go, unless something lives in them; a pin says so of those above it."""
-        for index in sorted(made.kept):
-            if index > made.floor:
-                txn.put(_INDEX.pack(index), b"", db=self._pins)
-        for index in sorted(made.gone.homes):
-            if index <= self._floor:
-                txn.delete(_INDEX.pack(index), db=self._log)
-            else:
-                txn.delete(_INDEX.pack(index), db=self._pins)
-        for index in range(self._floor + 1, made.floor + 1):
-            key = _INDEX.pack(index)
-            if not txn.delete(key, db=self._pins) and index not in made.kept:
-                txn.delete(key, db=self._log)
 
     # -- reading: rows as of the last commit; the read transaction ends with the turn --------------------------------
 
@@ -345,6 +302,22 @@ class Store:
 
     def next_note(self, queue_id: int, offset: int) -> int | None:
         return self._next_number(self._notes, queue_id, offset)
+
+    def cell(self, key: bytes) -> bytes | None:
+        raw = self._txn().get(key, db=self._cells)
+        return None if raw is None else bytes(unseal(key, raw, "cell"))
+
+    def cells(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        cursor = self._txn().cursor(self._cells)
+        at = cursor.set_range(after + b"\0" if after else prefix)
+        while at and len(found) < limit:
+            key = bytes(cursor.key())
+            if not key.startswith(prefix):
+                break
+            found.append((key, bytes(unseal(key, cursor.value(), "cell"))))
+            at = cursor.next()
+        return found
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
 

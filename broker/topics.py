@@ -7,7 +7,8 @@ from typing import NamedTuple
 from ..peers import messages as m
 from ..peers.errors import AlreadyExists, InvalidArgument
 from .groups import Group
-from .queues import TOPIC, Queue
+from .options import TOPIC
+from .queues import Queue
 from .sessions import OK, Answer
 from .state import State
 from .views import group_info
@@ -69,8 +70,7 @@ def create_group(state: State, command: m.CreateGroup) -> Answer:
         raise AlreadyExists(
             f"group {command.group} of topic {topic.name} exists already", "use it, or take another name"
         )
-    group = Group(command.group, place(topic, command.start, command.at))
-    topic.groups[command.group] = group
+    group = topic.new_group(command.group, place(topic, command.start, command.at))
     state.touched_queues.add(topic.id)
     state.emit("group.created", topic.name, group=group.name)
     return Answer("ok", group_info(group, topic, state.stamp_ms))
@@ -79,7 +79,7 @@ def create_group(state: State, command: m.CreateGroup) -> Answer:
 def delete_group(state: State, command: m.DeleteGroup) -> Answer:
     topic = topic_of(state, command.topic)
     _end_leases(state, state.group(topic, command.group))
-    del topic.groups[command.group]
+    topic.forget_group(command.group)
     state.wake_group(topic.name, command.group)
     state.touched_queues.add(topic.id)
     state.emit("group.deleted", topic.name, group=command.group)
@@ -91,10 +91,11 @@ def seek_group(state: State, command: m.SeekGroup) -> Answer:
     more."""
     topic = topic_of(state, command.topic)
     before = state.group(topic, command.group)
-    group = Group(command.group, place(topic, command.start, command.at))
+    first = place(topic, command.start, command.at)
     _end_leases(state, before)
+    topic.forget_group(before.name)
+    group = topic.new_group(before.name, first)
     group.done, group.dead = before.done, before.dead  # of its whole life
-    topic.groups[command.group] = group
     state.wake_group(topic.name, command.group)
     state.touched_queues.add(topic.id)
     state.emit("group.sought", topic.name, group=group.name, floor=group.floor)

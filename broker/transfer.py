@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from ..peers import messages as m
 from ..peers.errors import InvalidArgument, NotFound, PenstockError
 from .cancelling import take_waiting, waiting_parts
-from .delivery import DEAD, share
 from .endings import add_outcome
 from .jobs import Jobs, job_queue
 from .origins import note_at
+from .publish import make_room
 from .queues import Queue
+from .retries import DEAD, share_ready
 from .sessions import Answer
 from .state import State
 
@@ -77,7 +78,7 @@ def _find(state: State, queue: Queue, among: list[Queue], dead_offset: int, offs
         group = candidate.groups.get("")
         if group is None or not max(group.floor, candidate.dropped) <= dead_offset < candidate.next:
             continue
-        if group.acked.end_at(dead_offset) is not None:
+        if group.has_ended(dead_offset):
             continue
         extent = candidate.extents.at(dead_offset)
         note = extent.note or {}
@@ -116,7 +117,9 @@ def retry_dead(state: State, command: m.RetryDead) -> Answer:
 
 def _submit_again(state: State, queue: Queue, letters: list[Letter]) -> Answer:
     """These messages become new jobs, in this order. Raises QueueFull, and then nothing has changed."""
-    _check_room(queue, [(it.queue, it.dead_offset, it.dead_offset + it.count) for it in letters])
+    # A letter that comes back to the queue in which it lies goes as it comes.
+    others = [(it.queue, it.dead_offset, it.dead_offset + it.count) for it in letters if it.queue is not queue]
+    _make_room(state, queue, others, may_drop=len(others) == len(letters))
     retried: list[list[int]] = []
     count = 0
     for letter in letters:
@@ -148,7 +151,7 @@ def move(state: State, command: m.Move) -> Answer:
             stop = min(stop, start + left)
             left -= stop - start
             parts.append((queue, start, stop))
-    _check_room(target, parts)
+    _make_room(state, target, parts, may_drop=True)
     first = target.next
     for _, start, stop in parts:
         _hand_over(state, queue, target, start, stop)
@@ -161,14 +164,16 @@ def move(state: State, command: m.Move) -> Answer:
     return Answer("ok", {"moved": command.limit - left})
 
 
-def _check_room(target: Queue, parts: list[tuple[Queue, int, int]]) -> None:
+def _make_room(state: State, target: Queue, parts: list[tuple[Queue, int, int]], may_drop: bool) -> None:
     count = size = 0
     for queue, start, stop in parts:
         for extent, first, end in queue.extents.between(start, stop):
             count += end - first
             size += extent.size * (end - first) // extent.count
-    if count:
-        target.check_room(count, size)
+    if count and may_drop:
+        make_room(state, target, count, size)
+    elif count:
+        target.check_room(count, size)  # what it would drop may be what is about to come
 
 
 def _hand_over(state: State, queue: Queue, target: Queue, start: int, stop: int) -> int:
@@ -177,11 +182,11 @@ def _hand_over(state: State, queue: Queue, target: Queue, start: int, stop: int)
     for span in list(take_waiting(state, queue, start, stop)):
         place = target.next
         for extent, first, end in queue.extents.between(span.first, span.end):
-            share(state, target, extent, first, end, _note_for(extent.note, target, first - extent.first))
+            share_ready(state, target, extent, first, end, _note_for(extent.note, target, first - extent.first))
         if not queue.name.endswith(DEAD):
             add_outcome(state, queue, span, "cancelled", f"it was moved to {target.name}/{place}")
         queue.notes.drop(span.first, span.end)
-        queue.groups[""].finish(span.first, span.end)
+        state.finish(queue, queue.groups[""], span.first, span.end, "cancelled")
     return new
 
 

@@ -8,7 +8,8 @@ from itertools import islice
 
 from ..peers import messages as m
 from ..peers.messages import Command
-from .queues import TOPIC, Queue
+from .options import TOPIC
+from .queues import Queue
 from .state import FORGET_MAX, State, Timer
 from .topics import outlived
 
@@ -41,7 +42,10 @@ class Upkeep:
         timers = [Timer(lease.ends_ms + away_ms, lease.id, "", "") for lease in self.state.leases.values()]
         for queue in self.state.queues.values():
             for group in queue.groups.values():
-                timers += [Timer(until_ms, 0, queue.name, group.name) for until_ms, _ in group.delayed]
+                group.armed_ms = None
+                self.state.arm(queue, group, -1)  # also for what ripened or outlived its time while no daemon ran
+        timers += self.state.timers
+        self.state.timers.clear()
         heapify(timers)
         return timers
 
@@ -81,12 +85,25 @@ class Upkeep:
         while self._timers and self._timers[0].due_ms <= now_ms:
             timer = heappop(self._timers)
             if not timer.lease:
-                self.state.wake_group(timer.queue, timer.group)
+                yield from self._due_group(timer, now_ms)
                 continue
             lease = self.state.leases.get(timer.lease)
             if lease is not None and lease.ends_ms <= now_ms:
                 yield m.Expire(lease.id, lease.ends_ms)
                 self._take_timers()
+
+    def _due_group(self, timer: Timer, now_ms: int) -> Iterator[Command]:
+        queue = self.state.queues.get(timer.queue)
+        group = None if queue is None else queue.groups.get(timer.group)
+        if queue is None or group is None:
+            return
+        if group.armed_ms == timer.due_ms:
+            group.armed_ms = None
+        while group.shelf.next_expired(now_ms) is not None:
+            yield m.Outdate(queue.id)
+        self.state.wake_group(queue.name, group.name)
+        self.state.arm(queue, group, now_ms)
+        self._take_timers()
 
     def _take_timers(self) -> None:
         new, self.state.timers = self.state.timers, []

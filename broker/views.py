@@ -15,7 +15,8 @@ def group_info(group: Group, queue: Queue, now_ms: int) -> dict[str, Any]:
     return {
         "name": group.name,
         "ready": ready,
-        "delayed": lag - group.leased - ready,
+        "delayed": lag - group.leased - ready - group.shelf.held,
+        "waiting": group.shelf.held,
         "leased": group.leased,
         "done": group.done,
         "dead": group.dead,
@@ -41,6 +42,6 @@ def queue_info(queue: Queue, now_ms: int, only: str | None = None) -> dict[str, 
         "first": queue.keeps_from,
         "groups": groups,
     }
-    for count in ("ready", "delayed", "leased", "done", "dead"):
+    for count in ("ready", "delayed", "waiting", "leased", "done", "dead"):
         info[count] = sum(group[count] for group in groups)
     return info

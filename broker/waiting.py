@@ -13,9 +13,11 @@ from .delivery import pieces_of
 from .desk import Desk
 from .events import PATTERNS_MAX, Place, Ring, cursor, place_of, types_of
 from .explain import IDLE_MS, Consumers
-from .groups import Piece
+from .groups import Group, Piece
 from .parking import Parked, Parking
+from .queues import Queue
 from .sessions import Session
+from .state import Timer
 
 PULL_BYTES = 4 << 20
 GRANTS_MAX = 20_000  # queues; then those without a recent one are forgotten
@@ -33,6 +35,7 @@ class Waiting:
         self._told = ring.last  # up to there, those who watch know
         self._pulls = Parking()
         self._reads = Parking()
+        self._rated: dict[int, int] = {}  # by queue id: when its rate allows one more; there is a timer for it
         self._grants: dict[int, int] = {}  # by queue id: when a lease was granted last
         self._given: list[tuple[bytes, int, int]] = []  # (route, session, lease) of the last turn's deliveries
 
@@ -72,7 +75,7 @@ class Waiting:
         if queue.id != args["queue_id"]:  # within one turn: what is there now is another one
             raise NotFound(f"the queue or topic {queue_name} was deleted", "its name was taken anew: pull again")
         group = state.group(queue, group_name)
-        room = desk.limits.in_flight_max - group.leased
+        room = self._room(queue, group)
         if queue.paused or room <= 0 or not group.has_ready(queue.next, desk.now_ms):
             return False
         count = min(args["messages"], room)
@@ -85,6 +88,20 @@ class Waiting:
         self._given.append((parked.route, parked.session, answer["lease"]))
         self._grants[queue.id] = desk.now_ms
         return True
+
+    def _room(self, queue: Queue, group: Group) -> int:
+        """How many messages may be given now, by all limits."""
+        desk, options = self.desk, queue.options
+        room = desk.limits.in_flight_max - group.leased
+        if options.max_leased is not None:
+            room = min(room, options.max_leased - group.leased)
+        if options.rate is not None and room > 0:
+            room = min(room, queue.rate.allowance(options.rate, desk.now_ms))
+            if room <= 0 and self._rated.get(queue.id, 0) <= desk.now_ms:
+                # Nothing else may happen to the queue until then; one timer is enough for all who ask meanwhile.
+                next_ms = self._rated[queue.id] = max(desk.now_ms + 1, queue.rate.next_ms(options.rate))
+                desk.state.timers.append(Timer(next_ms, 0, queue.name, group.name))
+        return room
 
     def _deliver(self, route: bytes, sequence: int, lease: int, ends_ms: int, pieces: list[Piece]) -> None:
         ranges, payload = reads.delivery(pieces, self.desk.payload)

@@ -139,7 +139,7 @@ def retry(options: Options, ids: tuple[str, ...], dead: bool, queue: str | None,
 def explain(options: Options, id: str) -> None:
     """Why the job ID does not run, one reason a line. In a pipe: code, text."""
     with options.connect() as client:
-        output.rows(map(output.jsonable, client.job(id).explain()), ("code", "text"), options.json)
+        output.rows((reason._asdict() for reason in client.job(id).explain()), ("code", "text"), options.json)
 
 
 def _row(job: Job) -> dict[str, Any]:

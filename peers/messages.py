@@ -87,6 +87,8 @@ class Append(NamedTuple):
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
     size: int  # bytes of the payload
     plain: bool  # the payload has no headers
+    properties: dict[str, Any] | None = None  # what the batch asks for, as section 4 of docs/protocol.md names it
+    keys: tuple[str | None, ...] | None = None  # of each message, if the queue or topic is ordered by key
 
 
 class Pull(NamedTuple):
@@ -142,6 +144,19 @@ class Expire(NamedTuple):
 
     lease: int
     ends_ms: int
+
+
+class Outdate(NamedTuple):
+    """Messages of a queue wait for longer than their time to live."""
+
+    queue_id: int
+
+
+class ForgetIds(NamedTuple):
+    """The time in which these ids of a queue are not taken again is over."""
+
+    queue_id: int
+    ids: tuple[str, ...]
 
 
 class Cancel(NamedTuple):
@@ -284,8 +299,8 @@ class RunSchedule(NamedTuple):
 Command = (
     Noop | OpenSession | EndSession | Refuse | Count | Create | Configure | Delete | Purge | Pause | CreateGroup
     | DeleteGroup | Append | Pull | Ack | Complete | Nack | Reject | Release | Extend | Expire | Cancel | Retry | Trim
-    | Forget | Sweep | SetMembers | SeekGroup | AddSchedule | RemoveSchedule | PauseSchedule
-    | FireSchedule | RunSchedule | Progress | LogLines | RetryDead | Move | Call | ForgetJob
+    | Forget | Sweep | SetMembers | Outdate | ForgetIds | AddSchedule | RemoveSchedule | PauseSchedule | FireSchedule
+    | RunSchedule | Progress | LogLines | RetryDead | Move | Call | ForgetJob | SeekGroup
 )  # fmt: skip
 
 KINDS: dict[int, type[Any]] = {
@@ -293,7 +308,8 @@ KINDS: dict[int, type[Any]] = {
     10: Pause,
     11: CreateGroup, 12: DeleteGroup, 13: Append, 14: Pull, 15: Ack, 16: Complete, 17: Nack, 18: Reject, 19: Release,
     20: Extend, 21: Expire, 22: Cancel, 23: Retry, 24: Trim, 25: Forget, 26: Sweep,
-    27: SetMembers, 40: AddSchedule, 41: RemoveSchedule, 42: PauseSchedule, 43: FireSchedule, 44: RunSchedule,
-    45: Progress, 46: LogLines, 47: RetryDead, 48: Move, 49: Call, 50: ForgetJob, 55: SeekGroup,
+    27: SetMembers, 28: Outdate, 29: ForgetIds, 40: AddSchedule, 41: RemoveSchedule, 42: PauseSchedule,
+    43: FireSchedule, 44: RunSchedule, 45: Progress, 46: LogLines, 47: RetryDead, 48: Move, 49: Call, 50: ForgetJob,
+    55: SeekGroup,
 }  # fmt: skip
 CODES: dict[type[Any], int] = {kind: code for code, kind in KINDS.items()}

@@ -34,6 +34,7 @@ def campaign(me: Standing, now_ms: int, transfer: bool = False) -> None:
     me.term += 1
     me.vote = me.node
     me.verified = 0  # it was said of the last term's primary; who wins this one may have another log
+    me.heard_round = 0
     _request_votes(me, me.term, pre=False, transfer=transfer, now_ms=now_ms)
 
 

@@ -14,10 +14,13 @@ def hear_append(me: Standing, append: Append, now_ms: int) -> None:
     """The primary of our term speaks."""
     if me.role is Role.PRIMARY:
         raise Violation(f"nodes {me.node} and {append.sender} are both primary of term {me.term}")
-    if me.role is not Role.REPLICA or me.primary != append.sender:
-        me.become_replica(me.term, append.sender, now_ms)
-    me.heard_ms = now_ms
-    me.wait_anew(now_ms)
+    if append.round > me.heard_round or (append.fetched and append.round == me.heard_round):
+        if me.role is not Role.REPLICA or me.primary != append.sender:
+            me.become_replica(me.term, append.sender, now_ms)
+        me.heard_ms, me.heard_round = now_ms, append.round
+        me.wait_anew(now_ms)
+    elif me.role is not Role.REPLICA or me.primary != append.sender:
+        return  # late, or twice: it is no sign of life, its sender may have given up meanwhile
     tail, entries, prev_index, prev_term = me.tail, append.entries, append.prev_index, append.prev_term
     if prev_index < tail.commit:  # what is committed is alike everywhere: only what is behind it is news
         skipped = tail.commit - prev_index

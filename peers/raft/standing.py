@@ -67,6 +67,7 @@ class Standing:
         # A follower's, and of all who may stand.
         self.heard_ms = -FOREVER_MS  # the primary
         self.due_ms = 0  # then it is missed
+        self.heard_round = 0  # its latest broadcast
         self.verified = 0  # up to here the log is that of this term's primary
         self.fetch_ms = 0  # before that nothing is asked for again
         self.fetch_after = 0
@@ -129,7 +130,7 @@ class Standing:
         """In this term, of this primary; 0: of one that is not known yet."""
         if term != self.term:
             self.term, self.vote = term, 0
-            self.verified = 0
+            self.verified = self.heard_round = 0
         if primary != self.primary:
             self.fetch_ms = 0
         self.role = Role.REPLICA

@@ -6,14 +6,14 @@ import pytest
 from kit.world import Client, World
 
 from penstock.broker import events
-from penstock.broker.events import TYPES, Event, Ring, types_of
+from penstock.broker.events import TYPES, Ring, Told, types_of
 from penstock.peers import wire
 
 EVERYTHING = frozenset(TYPES)
 
 
-def event(index: int, number: int = 0, type: str = "job.queued") -> Event:
-    return Event(index, number, type, 0, "jobs", 0, 1, {})
+def event(index: int, number: int = 0) -> Told:
+    return (index, number), "job.queued", 0, "jobs", 0, 1, {}
 
 
 def watch(client: Client, *patterns: str, **args: Any) -> list[dict[str, Any]]:
@@ -167,7 +167,7 @@ def test_the_ring_keeps_the_latest_and_knows_what_it_dropped(monkeypatch: pytest
         assert len(ring) == min(index, len(ring))
         assert len(ring) <= 15
         kept, last = ring.after(ring.floor, EVERYTHING, 1000)
-        assert [it.index for it in kept] == list(range(ring.floor[0] + 1, index + 1))
+        assert [it.place[0] for it in kept] == list(range(ring.floor[0] + 1, index + 1))
         assert last == (index, 0)
         assert ring.holds(ring.floor)
         assert not ring.holds((ring.floor[0] - 1, 0))
@@ -177,7 +177,7 @@ def test_a_ring_whose_model_begins_anew_keeps_what_both_know() -> None:
     ring = Ring((0, -1))
     ring.take([event(1), event(2, 0), event(2, 1), event(5)])
     ring.reset((2, 0))
-    assert [it[:2] for it in ring.after((0, -1), EVERYTHING, 10)[0]] == [(1, 0), (2, 0)]
+    assert [it.place for it in ring.after((0, -1), EVERYTHING, 10)[0]] == [(1, 0), (2, 0)]
     ring.reset((9, 0))  # a snapshot: what came between is not known here
     assert (len(ring), ring.floor, ring.last) == (0, (9, 0), (9, 0))
 

@@ -96,7 +96,7 @@ def test_rule_17_clients_are_not_heard_while_too_much_waits_for_the_majority(
 
 def test_rule_7_the_id_of_a_node_that_was_removed_is_never_given_again() -> None:
     lone = Machine(Config(1, {1: address_of(1)}, joins=False), Disk(), Timing(), Random(1), 0)
-    route, (client, listen, publish) = b"operator", address_of(2)
+    route, (client, listen, publish, *_) = b"operator", address_of(2)
     add = {"node": 2, "client": client, "listen": listen, "publish": publish}
     asks = [
         ("hello", 0, {"version": 1}),

@@ -95,6 +95,20 @@ def test_a_publish_to_a_topic_looks_at_the_groups_where_somebody_waits() -> None
     assert taken[MANY] <= 1.1 * taken[FEW], taken
 
 
+def test_a_checkpoint_of_many_groups_with_leases_costs_in_proportion() -> None:
+    taken = {}
+    for groups in (100, MANY):
+        world = World()
+        ana = Client(world, "ana")
+        ana.do("create", name="news", kind="topic")
+        ana.append("news", b"x")
+        for number in range(groups):
+            ana.do("group_create", topic="news", group=f"g{number}")
+            ana.pull("news", group=f"g{number}")
+        taken[groups] = steps(world.digest)
+    assert taken[MANY] <= 1.2 * taken[100] * MANY / 100, taken
+
+
 def test_one_of_ten_thousand_queues_is_published_to_as_a_lone_one() -> None:
     taken = {}
     for number in (1, 10_000):

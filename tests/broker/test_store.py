@@ -115,10 +115,10 @@ def test_another_disk_format_is_refused_and_left_as_it_is(disk: Disk) -> None:
     disk.store.close()
     disk.edit(b"state", lambda txn, db: txn.put(b"format", b"999", db=db))
     before = disk.file.read_bytes()
-    with pytest.raises(StartError, match="is in disk format 999, not in 1"):
+    with pytest.raises(StartError, match="is in disk format 999, not in 2"):
         disk.open()
     assert disk.file.read_bytes() == before
-    disk.edit(b"state", lambda txn, db: txn.put(b"format", b"1", db=db))
+    disk.edit(b"state", lambda txn, db: txn.put(b"format", b"2", db=db))
     disk.open()
 
 

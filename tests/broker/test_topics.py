@@ -11,7 +11,8 @@ from kit.world import Client, World
 
 from penstock.broker import topics
 from penstock.broker.desk import Limits
-from penstock.broker.queues import TOPIC, Options, Queue
+from penstock.broker.options import TOPIC, Options
+from penstock.broker.queues import Queue
 
 NOW_MS = 10_000
 

@@ -21,6 +21,7 @@ FLAG = ("1", '"yes"', "[]", "0.0")
 TEXT = ("5", '" "', "true", "[]", "{}")
 TEXTS = ("5", "[1]", '[""]', "true")
 CHOICE = ('"loudly"', "1", "true", "[]")
+KEY = ("5", '"short"', "true", "[]")
 PLACE = ("5", '""', '"127.0.0.1:1"', '"tcp://127.0.0.1"', '"tcp://127.0.0.1:99999"', '"udp://127.0.0.1:1"', "true")
 WRONG = {
     Node: {"id": WHOLE, "data": TEXT, "listen": (*PLACE, "[]"), "log_level": CHOICE},
@@ -28,7 +29,7 @@ WRONG = {
         "name": TEXT, "listen": PLACE, "publish": PLACE, "election_timeout": AMOUNT, "heartbeat": AMOUNT, "join": FLAG,
     },
     Storage: {"map_size": AMOUNT, "max_message": AMOUNT, "durability": CHOICE, "interval": AMOUNT},
-    Security: {"curve": FLAG, "auth": FLAG},
+    Security: {"curve": FLAG, "auth": FLAG, "key_file": TEXT},
     Limits: {
         "max_batch": WHOLE, "session_timeout": AMOUNT, "parked": WHOLE, "in_flight_max": WHOLE, "lease_max": AMOUNT,
         "heard_max": WHOLE, "heard_bytes": AMOUNT, "cache_bytes": AMOUNT, "checkpoint_entries": WHOLE,
@@ -36,7 +37,10 @@ WRONG = {
     },
 }  # fmt: skip
 IN_LISTS = {
-    Peer: ("[[cluster.peer]]", {"id": WHOLE, "client": PLACE, "listen": PLACE, "publish": PLACE}),
+    Peer: (
+        "[[cluster.peer]]",
+        {"id": WHOLE, "client": PLACE, "listen": PLACE, "publish": PLACE, "public_key": KEY},
+    ),
     Pool: (
         "[[compute.pool]]",
         {"queue": TEXT, "tasks": TEXTS, "ranks": WHOLE, "launcher": TEXT, "mpi": CHOICE},

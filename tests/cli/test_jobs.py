@@ -114,3 +114,40 @@ def test_a_tasks_module_without_a_task_for_the_queue_is_refused(shell: Any, queu
     done = shell("job", "submit", queue, "{}", "--tasks", "penstock.compute.forecast")
     assert done.returncode == 2
     assert queue in done.stderr
+
+
+def test_a_job_is_shown_with_its_history(shell: Any, worked: str) -> None:
+    shell("job", "submit", worked, '{"y": 7}', "--wait")
+    lines = [line.split("\t") for line in shell.ok("job", "show", f"{worked}/0").splitlines()]
+    assert ["status", "dead"] in lines
+    assert ["error", "KeyError: no x"] in lines
+    assert [line[2] for line in lines if line[0] == "history"][:2] == ["submitted", "leased"]
+    (row,) = shell.json("job", "show", f"{worked}/0")
+    assert row["history"][-1]["what"] in ("dead", "rejected")
+
+
+def test_a_job_that_does_not_run_is_explained(shell: Any, queue: str) -> None:
+    shell.ok("job", "submit", queue, "1")
+    shell.ok("queue", "pause", queue)
+    assert "paused" in [row["code"] for row in shell.json("job", "explain", f"{queue}/0")]
+    assert shell.ok("job", "explain", f"{queue}/0").startswith("paused\t")
+
+
+def test_several_jobs_are_cancelled_by_one_id(shell: Any, queue: str) -> None:
+    shell.ok("job", "submit", queue, "{}", "--array", "1-5")
+    assert shell.json("job", "cancel", f"{queue}/1-3") == [{"id": f"{queue}/1-3", "status": "cancelled", "jobs": 3}]
+    assert shell.json("job", "show", f"{queue}/0-4")[0]["statuses"] == {"queued": 2, "cancelled": 3}
+
+
+def test_all_dead_jobs_of_a_queue_are_retried(shell: Any, worked: str) -> None:
+    shell("job", "submit", worked, "-", "--wait", stdin='{"y": 1}\n{"x": 1}\n{"y": 2}\n')
+    (row,) = shell.json("job", "retry", "--dead", "--queue", worked)
+    assert row == {"queue": worked, "retried": 2, "retried_as": f"{worked}/3-4"}
+
+
+def test_what_waits_is_moved_to_another_queue(shell: Any, queue: str, name: str) -> None:
+    shell.ok("queue", "create", f"{name}.b")
+    shell.ok("push", queue, "-", stdin="a\nb\nc\n")
+    assert shell.json("queue", "move", queue, f"{name}.b", "--limit", "2")[0]["moved"] == 2
+    assert shell.ok("pull", f"{name}.b", "-n", "2", "--ack") == "a\nb\n"
+    assert shell("queue", "move", queue, "nowhere").returncode == 3

@@ -26,6 +26,7 @@ class MemoryDisk:
         self.extents: dict[tuple[int, int], bytes] = {}
         self.outcomes: dict[tuple[int, int], tuple[int, int, int]] = {}
         self.steps: dict[tuple[int, int], bytes] = {}
+        self.cell_rows: dict[bytes, bytes] = {}
         self.notes: dict[tuple[int, int], bytes] = {}
         self.consensus: bytes | None = None
         self.pins: set[int] = set()
@@ -55,6 +56,9 @@ class MemoryDisk:
             self.steps[queue_id, home] = msgpack.packb(step)
             for outcome in step:
                 self.outcomes[queue_id, outcome.first] = (outcome.first, outcome.count, home)
+        self.cell_rows |= {key: value for key, value in made.cells.items() if value is not None}
+        for key in [key for key, value in made.cells.items() if value is None]:
+            self.cell_rows.pop(key, None)
         for queue_id, notes, gone in made.notes:
             for first in gone:
                 del self.notes[queue_id, first]
@@ -128,6 +132,13 @@ class MemoryDisk:
 
     def next_note(self, queue_id: int, offset: int) -> int | None:
         return min((n for id, n in self.notes if id == queue_id and n >= offset), default=None)
+
+    def cell(self, key: bytes) -> bytes | None:
+        return self.cell_rows.get(key)
+
+    def cells(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        found = sorted(key for key in self.cell_rows if key.startswith(prefix) and key > after)
+        return [(key, self.cell_rows[key]) for key in found[:limit]]
 
     def entries(self, first: int, last: int, bytes_max: int) -> list[Entry]:
         return [decode(index, self.log[index]) for index in range(first, last + 1)]

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-READY, DELAYED, LEASED = "ready", "delayed", "leased"
-ENDED = ("done", "dead", "cancelled", "purged", "retried", "trimmed")
+READY, DELAYED, LEASED, HELD, BLOCKED = "ready", "delayed", "leased", "held", "blocked"
+ENDED = ("done", "dead", "cancelled", "expired", "purged", "retried", "trimmed")
+BACKOFF_MS = 1_000
+KEPT = ("priority", "max_failures", "retry_delay_ms", "retry_backoff")  # by a dead letter, and a dead job tried anew
 
 
 class Refused(Exception):
@@ -31,6 +33,8 @@ class Message:
     stamp_ms: int
     batch: int  # what is dropped together
     origin: tuple[str, int, int, str] | None = None  # of a dead letter: queue, offset, failures, reason
+    asked: dict[str, Any] = field(default_factory=dict)
+    key: str | None = None
 
 
 @dataclass
@@ -42,6 +46,9 @@ class Place:
     failures: int = 0
     until_ms: int = 0
     lease: int = 0
+    shelved: bool = False  # it asked for something: it is not in the line of the plain ones
+    owner: bool = False  # it is the one of its key that is at large
+    left: set[tuple[str, int]] = field(default_factory=set)  # parents that have not ended
 
 
 @dataclass
@@ -68,6 +75,8 @@ class NaiveQueue:
     outcomes: list[tuple[Any, ...]] = field(
         default_factory=list
     )  # (home, offset, status, attempt, failures, dead_offset)
+    ids: dict[str, tuple[int, int]] = field(default_factory=dict)  # (offset, until_ms)
+    gone: set[int] = field(default_factory=set)  # batches of which every message ended by itself
     shared: bool = False  # holds messages that lie in other queues' entries: its batches are not ours to know
 
     @property
@@ -95,13 +104,20 @@ class NaiveQueue:
     @property
     def bytes(self) -> int:
         """Batches of which at least one message is needed."""
-        kept = {message.batch for message in self.messages[self.keeps_from :]}
+        kept = {message.batch for message in self.messages[self.keeps_from :]} - self.gone
         return sum(message.each for message in self.messages if message.batch in kept)
+
+    def drop(self, offset: int) -> None:
+        """A message of a queue has ended by itself: once all of its batch have, the batch goes."""
+        batch = self.messages[offset].batch
+        if all(self.groups[""][it.offset].state in ENDED for it in self.messages if it.batch == batch):
+            self.gone.add(batch)
 
     def counts(self, group: str, now_ms: int) -> dict[str, int]:
         places = self.groups[group].values()
-        ready = sum(1 for p in places if p.state == READY or (p.state == DELAYED and p.until_ms <= now_ms))
+        ready = sum(1 for p in places if p.state in (READY, BLOCKED) or (p.state == DELAYED and p.until_ms <= now_ms))
         return {
+            "waiting": sum(1 for p in places if p.state == HELD),
             "ready": ready,
             "delayed": sum(1 for p in places if p.state == DELAYED and p.until_ms > now_ms),
             "leased": sum(1 for p in places if p.state == LEASED),
@@ -136,33 +152,49 @@ class Naive:
         self._new(name, kind, options)
 
     def _new(self, name: str, kind: str, options: dict[str, Any]) -> NaiveQueue:
-        defaults = {"max_messages": None, "max_bytes": None, "max_failures": 5, "retry_delay_ms": 0}
+        defaults = {
+            "max_messages": None, "max_bytes": None, "max_failures": 5, "retry_delay_ms": 0, "overflow": "reject",
+            "ordered_by": None, "retry_backoff": "constant", "retry_delay_max_ms": 3_600_000, "unique_ms": 86_400_000,
+        }  # fmt: skip
         queue = self.queues[name] = NaiveQueue(name, kind, defaults | options)
         if kind == "queue":
             queue.add_group("", 0)
         return queue
 
     def _check_options(self, kind: str, options: dict[str, Any]) -> None:
-        if kind == "topic" and (options.get("max_messages") or options.get("max_bytes")):
+        wrong = {"overflow", "unique_ms"} & set(options)
+        if kind == "topic" and (options.get("max_messages") or options.get("max_bytes") or wrong):
             raise Refused("InvalidArgument")
 
     def configure(self, name: str, options: dict[str, Any]) -> None:
         queue = self.queue(name)
         self._check_options(queue.kind, options)
+        if options.get("ordered_by", queue.options["ordered_by"]) != queue.options["ordered_by"]:
+            raise Refused("InvalidArgument")
         queue.options |= options
 
     def delete(self, name: str) -> None:
         queue = self.queue(name)
         self.leases = {id: lease for id, lease in self.leases.items() if lease.queue is not queue}
         del self.queues[name]
+        for offset in range(queue.next):
+            self._parent_ended(name, offset, False)
+        for (
+            other
+        ) in self.queues.values():  # what waited for a queue that is gone waits no more, whatever comes in its place
+            for places in other.groups.values():
+                for place in places.values():
+                    place.left = {parent for parent in place.left if parent[0] != name}
 
     def purge(self, name: str) -> int:
         queue = self.queue(name)
         if queue.kind != "queue":
             raise Refused("InvalidArgument")
-        waiting = [place for place in queue.groups[""].values() if place.state in (READY, DELAYED)]
-        for place in waiting:
-            place.state = "purged"
+        waiting = [(o, p) for o, p in queue.groups[""].items() if p.state not in (LEASED, *ENDED)]
+        for _, place in waiting:
+            place.state, place.owner = "purged", False
+        for offset, _ in waiting:
+            self._parent_ended(name, offset, False)
         return len(waiting)
 
     def pause(self, name: str, paused: bool) -> None:
@@ -223,14 +255,152 @@ class Naive:
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
-    def append(self, name: str, count: int, each: int) -> int:
-        queue = self.queue(name)
-        self._check_room(queue, count, count * each)
+    def append(
+        self, name: str, count: int, each: int, asked: dict[str, Any] | None = None, keys: tuple[Any, ...] | None = None
+    ) -> int:
+        queue, asked = self.queue(name), asked or {}
+        self._check_asked(queue, asked)
+        self._room(queue, count, count * each)
         first = queue.next
         self._batches += 1
         for place in range(count):
-            queue.add(Message(first + place, (self.index, place), each, self.now_ms, self._batches))
+            key = keys[place] if keys and queue.options["ordered_by"] else None
+            queue.add(Message(first + place, (self.index, place), each, self.now_ms, self._batches, None, asked, key))
+        if queue.kind == "queue":
+            self._place_asked(queue, first, count, asked)
         return first
+
+    def _room(self, queue: NaiveQueue, count: int, size: int) -> None:
+        if queue.options["overflow"] == "drop_oldest":
+            self._drop_oldest(queue, count, size)
+        else:
+            self._check_room(queue, count, size)
+
+    def _check_asked(self, queue: NaiveQueue, asked: dict[str, Any]) -> None:
+        if queue.kind != "queue" and set(asked) - {"max_failures", "retry_delay_ms", "retry_backoff"}:
+            raise Refused("InvalidArgument")
+        if queue.options["ordered_by"] and asked.get("priority"):
+            raise Refused("InvalidArgument")
+        for id in asked.get("ids", ()):
+            if id in queue.ids:
+                offset, until_ms = queue.ids[id]
+                if self.now_ms < until_ms or queue.groups[""][offset].state not in ENDED:
+                    raise Refused("AlreadyExists")
+        for name, first, count in asked.get("after", ()):
+            parent = self.queue(name)
+            if parent.kind != "queue":
+                raise Refused("InvalidArgument")
+            if first + count > parent.next:
+                raise Refused("NotFound")
+
+    def _place_asked(self, queue: NaiveQueue, first: int, count: int, asked: dict[str, Any]) -> None:
+        delays = asked.get("delay_ms", 0)
+        failed = False
+        for at in range(count):
+            place = queue.groups[""][first + at]
+            delay_ms = delays if isinstance(delays, int) else delays[at]
+            place.until_ms = self.now_ms + delay_ms if delay_ms else 0
+            if delay_ms:
+                place.state = DELAYED
+            place.shelved = bool(asked.get("priority") or delays or asked.get("ttl_ms") or asked.get("after"))
+            if "ids" in asked:
+                queue.ids[asked["ids"][at]] = (first + at, self.now_ms + queue.options["unique_ms"])
+            for name, start, some in asked.get("after", ()):
+                parent = self.queues[name]
+                for offset in range(start, start + some):
+                    if parent.groups[""][offset].state not in ENDED:
+                        place.left.add((name, offset))
+                    else:
+                        status = [s for _, o, s, *_ in parent.outcomes if o == offset]
+                        failed = failed or bool(status and status[0] != "done")
+            if place.left:
+                place.state = HELD
+        if failed and asked.get("on_failure", "cancel") == "cancel":
+            for at in range(count):
+                self._cancel_child(queue, first + at)
+
+    def _drop_oldest(self, queue: NaiveQueue, count: int, size: int) -> None:
+        limit, size_limit = queue.options["max_messages"], queue.options["max_bytes"]
+        if (limit is not None and count > limit) or (size_limit is not None and size > size_limit):
+            self._check_room(queue, count, size)
+        while True:
+            waiting = [o for o, p in queue.groups[""].items() if p.state not in (LEASED, *ENDED)]
+            over = limit is not None and len(waiting) + count > limit
+            if not waiting or not (over or (size_limit is not None and queue.bytes + size > size_limit)):
+                return
+            batch = queue.messages[waiting[0]].batch
+            # One message at a time for the sake of the number, all neighbours of a batch alike for the sake of bytes.
+            self._end(queue, waiting[0], "expired")
+            if not over:
+                place = queue.groups[""][waiting[0]]
+                for offset in waiting[1:]:
+                    other = queue.groups[""][offset]
+                    alike = (other.attempt, other.failures, other.state, other.until_ms)
+                    if (
+                        queue.messages[offset].batch != batch or offset != waiting[0] + 1
+                        or alike != (place.attempt, place.failures, place.state, place.until_ms)
+                    ):  # fmt: skip
+                        break
+                    self._end(queue, offset, "expired")
+
+    def _end(self, queue: NaiveQueue, offset: int, status: str) -> None:
+        """A job ends without the hand of a consumer."""
+        place = queue.groups[""][offset]
+        place.state, place.lease = status, 0
+        queue.outcomes.append((self.index, offset, status, place.attempt, place.failures, -1))
+        self._ended(queue, "", offset, status)
+
+    def _ended(self, queue: NaiveQueue, group: str, offset: int, status: str) -> None:
+        """A message is terminal: its key is free, its children are told."""
+        place, key = queue.groups[group][offset], queue.messages[offset].key
+        if place.owner:
+            place.owner = False
+            same = [o for o, p in queue.groups[group].items() if p.state == BLOCKED and queue.messages[o].key == key]
+            if same:
+                queue.groups[group][same[0]].state, queue.groups[group][same[0]].owner = READY, True
+        if queue.kind == "queue":
+            if offset >= queue.floor(""):
+                queue.drop(offset)
+            self._parent_ended(queue.name, offset, status == "done")
+
+    def _parent_ended(self, name: str, offset: int, well: bool) -> None:
+        for queue in list(self.queues.values()):
+            for child, place in list(queue.groups.get("", {}).items()):
+                if place.state != HELD or (name, offset) not in place.left:
+                    continue
+                place.left.discard((name, offset))
+                if not well and queue.messages[child].asked.get("on_failure", "cancel") == "cancel":
+                    self._cancel_child(queue, child)
+                elif not place.left:
+                    place.state = DELAYED if place.until_ms > self.now_ms else READY
+
+    def _cancel_child(self, queue: NaiveQueue, offset: int) -> None:
+        if queue.groups[""][offset].state not in ENDED:
+            self._end(queue, offset, "cancelled")
+
+    def outdate(self, name: str) -> None:
+        queue = self.queue(name)
+        late = [
+            o for o, p in queue.groups[""].items()
+            if p.state not in (LEASED, *ENDED) and self._expires(queue, o) <= self.now_ms
+        ]  # fmt: skip
+        for offset in sorted(late, key=lambda offset: (self._expires(queue, offset), offset)):
+            if queue.groups[""][offset].state not in ENDED:
+                self._end(queue, offset, "expired")
+
+    def _expires(self, queue: NaiveQueue, offset: int) -> float:
+        message = queue.messages[offset]
+        return message.stamp_ms + message.asked["ttl_ms"] if "ttl_ms" in message.asked else float("inf")
+
+    def forget_ids(self, name: str, ids: tuple[str, ...]) -> None:
+        queue = self.queue(name)
+        for id in ids:
+            offset, until_ms = queue.ids.get(id, (0, self.now_ms + 1))
+            if until_ms <= self.now_ms:
+                if queue.groups[""][offset].state in ENDED:
+                    del queue.ids[id]
+                else:
+                    queue.ids[id] = (offset, self.now_ms + max(1, queue.options["unique_ms"]))
 
     def _check_room(self, queue: NaiveQueue, count: int, size: int) -> None:
         limit, size_limit = queue.options["max_messages"], queue.options["max_bytes"]
@@ -240,6 +410,20 @@ class Naive:
                 raise Refused("QueueFull")
         if size_limit is not None and queue.bytes + size > size_limit:
             raise Refused("QueueFull")
+
+    def order(self, queue: NaiveQueue, group: str, now_ms: int) -> list[int]:
+        """What is ready, in the order in which it is given."""
+        places = queue.groups[group]
+        ready = [o for o, p in places.items() if p.state == READY or (p.state == DELAYED and p.until_ms <= now_ms)]
+
+        def rank(offset: int) -> tuple[int, int, int, int]:
+            place = places[offset]
+            fresh = place.attempt == 0 and not place.shelved and not place.owner
+            due_ms = place.until_ms if place.state == DELAYED else 0
+            priority = 0 if fresh else queue.messages[offset].asked.get("priority", 0)
+            return -priority, fresh, due_ms, offset
+
+        return sorted(ready, key=rank)
 
     def pull(
         self, session: int, name: str, group: str, count: int, size_max: int, lease_ms: int
@@ -251,13 +435,16 @@ class Naive:
         if queue.paused:
             return []
         places = queue.groups[group]
-        ready = [o for o, p in places.items() if p.state == READY or (p.state == DELAYED and p.until_ms <= self.now_ms)]
-        ready.sort(key=lambda offset: (places[offset].attempt == 0, offset))  # again before fresh, oldest first
         given: list[tuple[int, int, int, tuple[int, int]]] = []
-        for offset in ready:
+        for offset in self.order(queue, group, self.now_ms):
             message, place = queue.messages[offset], places[offset]
             if len(given) == count or (given and size_max < message.each):
                 break
+            if message.key is not None and not place.owner:
+                if any(p.owner and queue.messages[o].key == message.key for o, p in places.items()):
+                    place.state = BLOCKED
+                    continue
+                place.owner = True
             size_max -= message.each
             place.state, place.lease, place.attempt = LEASED, self.index, place.attempt + 1
             given.append((offset, place.attempt, place.failures, message.token))
@@ -295,6 +482,8 @@ class Naive:
     def _finish(self, queue: NaiveQueue, group: str, offsets: list[int]) -> None:
         for offset in offsets:
             queue.groups[group][offset].state = "done"
+        for offset in offsets:
+            self._ended(queue, group, offset, "done")
         queue.done[group] += len(offsets)
 
     def complete(self, session: int, lease_id: int, ranges: tuple[tuple[int, int], ...]) -> None:
@@ -323,7 +512,16 @@ class Naive:
             ranges = tuple((offset, 1) for offset in self.held(lease_id))
         lease, offsets = self._take(session, lease_id, ranges)
         for offset in offsets:
-            lease.queue.groups[lease.group][offset].state = READY
+            self._put_back(lease.queue, lease.group, offset, 0)
+
+    def _put_back(self, queue: NaiveQueue, group: str, offset: int, delay_ms: int) -> None:
+        place = queue.groups[group][offset]
+        if self._expires(queue, offset) <= self.now_ms:
+            self._end(queue, offset, "expired")
+        elif delay_ms:
+            place.state, place.until_ms = DELAYED, self.now_ms + delay_ms
+        else:
+            place.state = READY
 
     def extend(self, session: int, lease_ids: tuple[int, ...], lease_ms: int) -> list[int]:
         lost: list[int] = []
@@ -346,19 +544,22 @@ class Naive:
         self._fail(lease.queue, lease.group, offsets, None, reason)
 
     def _fail(self, queue: NaiveQueue, group: str, offsets: list[int], delay_ms: int | None, reason: str) -> int:
-        if delay_ms is None:
-            delay_ms = queue.options["retry_delay_ms"]
-        limit = queue.options["max_failures"]
         dead: list[int] = []
         for offset in offsets:
             place = queue.groups[group][offset]
+            options = queue.options | queue.messages[offset].asked
             place.failures += 1
-            if limit is not None and place.failures >= limit:
+            if options["max_failures"] is not None and place.failures >= options["max_failures"]:
                 dead.append(offset)
-            elif delay_ms:
-                place.state, place.until_ms = DELAYED, self.now_ms + delay_ms
-            else:
-                place.state = READY
+                continue
+            pause_ms = delay_ms
+            if pause_ms is None:
+                pause_ms = options["retry_delay_ms"]
+                if options["retry_backoff"] == "exponential":
+                    pause_ms = (pause_ms or BACKOFF_MS) * 2 ** (place.failures - 1)
+                if place.failures > 1:
+                    pause_ms = min(pause_ms, options["retry_delay_max_ms"])
+            self._put_back(queue, group, offset, pause_ms)
         self._bury(queue, group, dead, reason)
         return len(dead)
 
@@ -376,12 +577,16 @@ class Naive:
                 queue.outcomes.append((self.index, offset, "dead", place.attempt, place.failures, letters.next))
             self._share(letters, message, origin)
             place.state = "dead"
+        for offset in offsets:
+            self._ended(queue, group, offset, "dead")
         queue.dead[group] += len(offsets)
 
     def _share(self, queue: NaiveQueue, message: Message, origin: tuple[str, int, int, str] | None) -> None:
         self._batches += 1
         queue.shared = True
-        queue.add(Message(queue.next, message.token, message.each, self.now_ms, self._batches, origin))
+        asked = {name: value for name, value in message.asked.items() if name in KEPT}
+        key = message.key if queue.options["ordered_by"] else None
+        queue.add(Message(queue.next, message.token, message.each, self.now_ms, self._batches, origin, asked, key))
 
     # -- jobs ---------------------------------------------------------------------------------------------------------
 
@@ -394,6 +599,8 @@ class Naive:
             return found[0] if found else "expired"
         if place.state == LEASED:
             return "running"
+        if place.state == HELD:
+            return "waiting"
         if place.failures:
             return "failed"
         return "delayed" if place.state == DELAYED and place.until_ms > self.now_ms else "queued"
@@ -411,8 +618,7 @@ class Naive:
         place = queue.groups[""][offset]
         if place.state in ENDED:
             raise Refused("InvalidArgument")
-        place.state, place.lease = "cancelled", 0
-        queue.outcomes.append((self.index, offset, "cancelled", place.attempt, place.failures, -1))
+        self._end(queue, offset, "cancelled")
         self._end_empty_leases()
 
     def retry(self, name: str, offset: int) -> int:
@@ -424,13 +630,17 @@ class Naive:
         dead_offset = next(at for _, o, _, _, _, at in queue.outcomes if o == offset)
         letters = self._letters(queue, offset, dead_offset)
         message, place = letters.messages[dead_offset], letters.groups[""][dead_offset]
-        self._check_room(queue, 1, message.each)
         if place.state == LEASED:
             raise Refused("InvalidArgument")
+        if letters is not queue:
+            self._room(queue, 1, message.each)
         # A letter of a dead-letter queue can be retried into that very queue: it goes before it comes.
         new_offset = queue.next
         self._share(queue, message, None)
+        if message.asked.get("priority") and not queue.options["ordered_by"]:
+            queue.groups[""][new_offset].shelved = True
         place.state = "retried"
+        self._ended(letters, "", dead_offset, "done")
         return new_offset
 
     def _letters(self, queue: NaiveQueue, offset: int, dead_offset: int) -> NaiveQueue:

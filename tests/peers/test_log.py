@@ -48,6 +48,8 @@ EXAMPLES: dict[type[Any], st.SearchStrategy[Any]] = {
     m.Trim: st.builds(m.Trim, text, numbers),
     m.Forget: st.builds(m.Forget, text, numbers),
     m.Sweep: st.builds(m.Sweep, numbers),
+    m.Outdate: st.builds(m.Outdate, numbers),
+    m.ForgetIds: st.builds(m.ForgetIds, numbers, st.tuples(text, text)),
     m.AddSchedule: st.builds(
         m.AddSchedule,
         text,

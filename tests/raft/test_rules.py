@@ -158,6 +158,13 @@ def test_rule_5_a_primary_that_asks_for_votes_is_primary_no_more_and_need_not_be
     assert heard(raft, AskVote(2, 3, 0, 0, True, False), 10) == [Vote(2, 1, True, True)]
 
 
+def test_rule_5_an_append_that_comes_late_or_twice_is_no_sign_of_life() -> None:
+    raft = replica()
+    for round, at_ms in ((7, 100), (8, 200), (8, 900), (7, 1100)):
+        heard(raft, append([], (0, 0))._replace(round=round), at_ms)
+    assert heard(raft, AskVote(2, 3, 0, 0, True, False), 1200) == [Vote(2, 1, True, True)]
+
+
 def test_rule_5_a_word_of_an_earlier_term_is_answered_with_ones_own() -> None:
     raft = replica(term=4)
     assert heard(raft, append([], (0, 0))) == [Stale(4, 1)]
@@ -292,7 +299,7 @@ def test_rule_15_what_is_fetched_twice_is_dropped() -> None:
 def test_rule_16_after_a_pause_what_was_queued_is_heard_before_the_primary_is_missed() -> None:
     raft = replica()
     heard(raft, append([], (0, 0)))
-    raft.step(append([], (0, 0)), 60_000)
+    raft.step(append([], (0, 0))._replace(round=2), 60_000)
     raft.tick(60_000)
     assert raft.primary == 2
 

@@ -176,7 +176,8 @@ class Disk(MemoryDisk):
         return index
 
 
-KEPT = ("meta", "consensus", "queues", "sessions", "extents", "outcomes", "steps", "pins", "floor", "log")
+OWN = {"room", "hard"}  # what is not part of a snapshot
+KEPT = {name: type(value) for name, value in vars(MemoryDisk()).items() if name not in OWN}  # whatever is kept there
 
 
 def _damaged(raw: bytes, random: Random) -> bytes:
@@ -234,10 +235,8 @@ class Export:
                 entry = decode(index, raw)  # what rotted is not handed on
                 if index == self.index:
                     self.index_term = entry.term
-        content = {name: getattr(disk, name) for name in KEPT}
-        content["log"] = {index: raw for index, raw in disk.log.items() if index <= self.index}
-        content["pins"] = sorted(disk.pins)
-        content |= {name: list(content[name].items()) for name in KEPT if type(content[name]) is dict}
+        content = {name: _packed(getattr(disk, name)) for name in KEPT}
+        content["log"] = [(index, raw) for index, raw in disk.log.items() if index <= self.index]
         content["last"] = self.index
         content["terms"] = [(index, term) for index, term in disk.terms.items() if index <= self.index]
         content["changes"] = [change for change in disk.changes if change[0] <= self.index]
@@ -273,10 +272,9 @@ class Incoming:
 
     def content(self) -> dict[str, Any]:
         found: dict[str, Any] = msgpack.unpackb(b"".join(self._parts), use_list=False)
-        for name in (*KEPT, "terms"):
-            if name in DICTS:
-                found[name] = dict(found[name])
-        found["pins"] = set(found["pins"])
+        for name, kind in (*KEPT.items(), ("terms", dict)):
+            if kind in (dict, set):
+                found[name] = kind(found[name])
         found["changes"] = list(found["changes"])
         return found
 
@@ -287,4 +285,7 @@ class Incoming:
         return unpack_consensus(found["consensus"]).history[-1][1]
 
 
-DICTS = {"queues", "sessions", "extents", "outcomes", "steps", "log", "terms"}
+def _packed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return list(value.items())
+    return sorted(value) if isinstance(value, set) else value

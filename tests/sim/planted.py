@@ -430,10 +430,14 @@ MUTANTS = [
         3,
         (
             (
-                "        self.raft.stable(self.raft.tail.last)  # of a replica, too: only then it is truncated there, or"
-                " forgotten here\n        if self.raft.is_alone or not self._office:\n            return []\n",
                 "        if self.raft.is_alone or not self._office:\n            return []\n"
-                "        self.raft.stable(self.raft.tail.last)\n",
+                "        return self.outbox.release",
+                "        return self.outbox.release",
+            ),
+            (
+                "        self.raft.stable(self.raft.tail.last)  # of a replica, too",
+                "        if self.raft.is_alone or not self._office:\n            return []\n"
+                "        self.raft.stable(self.raft.tail.last)  # of a replica, too",
             ),
         ),
     ),

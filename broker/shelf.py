@@ -1,0 +1,265 @@
+"""Messages of a group that wait elsewhere than behind its cursor: given back, delayed, of a priority, or held.
+
+The truth is packed by offset, in chunks that a checkpoint writes one by one if they changed. In what order they come is
+derived from it: what lies in the heaps holds only if the chunk says so, too.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from .dues import BUCKET_BITS, Dues
+
+CHUNK_BITS = 10  # a chunk holds what begins in 1024 offsets
+FIELDS = 7
+READY = 0  # as `due_ms`: to be had now
+HELD = -1  # as `due_ms`: until its parents have ended
+BLOCKED = -2  # as `due_ms`: until the message of its key before it has ended
+NEVER = 0  # as `expires_ms`
+
+
+class Spot(NamedTuple):
+    """Messages [first, end) that wait alike. `due_ms`: when they may be given, or READY, HELD, BLOCKED."""
+
+    first: int
+    end: int
+    attempt: int
+    failures: int
+    priority: int
+    due_ms: int
+    expires_ms: int
+
+
+class Shelf:
+    """The spots of one group, none of which overlap."""
+
+    __slots__ = ("_chunks", "_dues", "_lanes", "_ripening", "blocked", "dirty", "expiries", "held", "ready", "total")
+
+    def __init__(self) -> None:
+        self._chunks: dict[int, array[int]] = {}  # by offset >> CHUNK_BITS: the spots that begin there, ascending
+        self._lanes: dict[int, list[int]] = {}  # by priority: a heap of offsets that are ready
+        self._dues: dict[int, Dues] = {}  # by priority: those that will be
+        self._ripening: dict[int, int] = {}  # by due_ms >> BUCKET_BITS: how many messages
+        self.expiries = Dues()
+        self.dirty: set[int] = set()  # chunks that the disk does not know as they are
+        self.total = self.ready = self.held = self.blocked = 0  # messages; the rest of the total is delayed
+
+    # -- put and take ------------------------------------------------------------------------------------------------
+
+    def put(self, spot: Spot) -> None:
+        """Put messages there. They are nowhere else."""
+        first, end = spot.first, spot.end
+        while first < end:  # nothing reaches from one chunk into the next, so that every offset is found at once
+            stop = min(end, ((first >> CHUNK_BITS) + 1) << CHUNK_BITS)
+            self._put(spot._replace(first=first, end=stop))
+            first = stop
+
+    def _put(self, spot: Spot) -> None:
+        number = spot.first >> CHUNK_BITS
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            chunk = self._chunks[number] = array("q")
+        if not chunk or chunk[-FIELDS] < spot.first:
+            chunk.extend(spot)
+        else:
+            at = _place(chunk, spot.first) * FIELDS
+            chunk[at:at] = array("q", spot)
+        self.dirty.add(number)
+        self._enlist(spot)
+
+    def _enlist(self, spot: Spot) -> None:
+        first, priority, due_ms = spot.first, spot.priority, spot.due_ms
+        self._count(spot, spot.end - first)
+        if due_ms == READY:
+            lane = self._lanes.get(priority)
+            if lane is None:
+                lane = self._lanes[priority] = []
+            heappush(lane, first)
+        elif due_ms > 0:
+            dues = self._dues.get(priority)
+            if dues is None:
+                dues = self._dues[priority] = Dues()
+            dues.add(due_ms, first)
+        if spot.expires_ms:
+            self.expiries.add(spot.expires_ms, first)
+
+    def _count(self, spot: Spot, count: int) -> None:
+        self.total += count
+        if spot.due_ms == READY:
+            self.ready += count
+        elif spot.due_ms == HELD:
+            self.held += count
+        elif spot.due_ms == BLOCKED:
+            self.blocked += count
+        else:
+            bucket = spot.due_ms >> BUCKET_BITS
+            left = self._ripening.get(bucket, 0) + count
+            if left:
+                self._ripening[bucket] = left
+            else:
+                del self._ripening[bucket]
+
+    def at(self, offset: int) -> Spot | None:
+        """The spot that holds `offset`."""
+        chunk = self._chunks.get(offset >> CHUNK_BITS)
+        if chunk is None:
+            return None
+        at = (_place(chunk, offset + 1) - 1) * FIELDS
+        if at < 0 or offset >= chunk[at + 1]:
+            return None
+        return Spot(*chunk[at : at + FIELDS])
+
+    def remove(self, spot: Spot) -> None:
+        """Take a whole spot out."""
+        number = spot.first >> CHUNK_BITS
+        chunk = self._chunks[number]
+        at = _place(chunk, spot.first) * FIELDS
+        assert chunk[at] == spot.first, spot
+        del chunk[at : at + FIELDS]
+        if not chunk:
+            del self._chunks[number]
+        self.dirty.add(number)
+        self._count(spot, spot.first - spot.end)
+
+    def take(self, offset: int) -> Spot | None:
+        """Take one message out; None if it is not there."""
+        spot = self.at(offset)
+        if spot is None:
+            return None
+        self.cut(spot, offset, offset + 1)
+        return spot._replace(first=offset, end=offset + 1)
+
+    def cut(self, spot: Spot, first: int, end: int) -> None:
+        """Take [first, end) of a spot out; the rest stays."""
+        self.remove(spot)
+        if spot.first < first:
+            self._put(spot._replace(end=first))
+        if end < spot.end:
+            self._put(spot._replace(first=end))
+
+    def clear(self) -> None:
+        """Nothing waits any more."""
+        dirty = self.dirty | self._chunks.keys()
+        self.__init__()  # type: ignore[misc]  # every field anew, but for what the disk must be told
+        self.dirty = dirty
+
+    # -- order -------------------------------------------------------------------------------------------------------
+
+    def priorities(self) -> list[int]:
+        """Those of which something waits to be given, the most urgent first."""
+        return sorted({*self._lanes, *self._dues}, reverse=True)
+
+    def next_ready(self, priority: int, now_ms: int) -> Spot | None:
+        """What comes next of this priority: given back or waiting first, by offset, then what ripened, by time."""
+        lane = self._lanes.get(priority)
+        while lane:
+            spot = self._exactly(lane[0])
+            if spot is not None and spot.due_ms == READY and spot.priority == priority:
+                return spot
+            heappop(lane)
+        if lane is not None:
+            del self._lanes[priority]
+        return self._next_due(priority, now_ms)
+
+    def _next_due(self, priority: int, now_ms: int) -> Spot | None:
+        dues = self._dues.get(priority)
+        if dues is None:
+            return None
+        while (pair := dues.first(now_ms)) is not None:
+            spot = self._exactly(pair[1])
+            if spot is not None and spot.due_ms == pair[0] and spot.priority == priority:
+                return spot
+            dues.pop()
+        return None
+
+    def _exactly(self, first: int) -> Spot | None:
+        spot = self.at(first)
+        return spot if spot is not None and spot.first == first else None
+
+    def has_ready(self, now_ms: int) -> bool:
+        """Whether anything here could be given now."""
+        if self.ready:
+            return True
+        return bool(self._ripening) and any(self._next_due(priority, now_ms) for priority in self._dues)
+
+    def next_due_ms(self) -> int | None:
+        """When something may ripen next: at or before the next delayed message does."""
+        found = [due_ms for dues in self._dues.values() if (due_ms := dues.next_ms()) is not None]
+        return min(found, default=None)
+
+    def next_expired(self, now_ms: int) -> Spot | None:
+        """Something whose time to live is over."""
+        while (pair := self.expiries.first(now_ms)) is not None:
+            spot = self._exactly(pair[1])
+            if spot is not None and spot.expires_ms == pair[0]:
+                return spot
+            self.expiries.pop()
+        return None
+
+    def next_expiry_ms(self) -> int | None:
+        """When a time to live ends next: at or before that of any message here."""
+        return self.expiries.next_ms()
+
+    # -- counts ------------------------------------------------------------------------------------------------------
+
+    def ripe(self, now_ms: int) -> int:
+        """How many of the delayed messages could be given now."""
+        bucket = now_ms >> BUCKET_BITS
+        count = sum(some for number, some in self._ripening.items() if number < bucket)
+        if bucket in self._ripening:
+            for dues in self._dues.values():
+                seen: set[int] = set()
+                for due_ms, first in dues.due(now_ms):
+                    spot = self._exactly(first) if due_ms >> BUCKET_BITS == bucket and first not in seen else None
+                    if spot is not None and spot.due_ms == due_ms:
+                        seen.add(first)
+                        count += spot.end - spot.first
+        return count
+
+    @property
+    def delayed(self) -> int:
+        """How many messages have a time at which they may be given, come or not."""
+        return self.total - self.ready - self.held - self.blocked
+
+    def spots(self, offset: int = 0) -> Iterator[Spot]:
+        """Everything that waits here and ends behind `offset`, by offset."""
+        for number in sorted(self._chunks):
+            if number >= offset >> CHUNK_BITS:
+                chunk = self._chunks[number]
+                for at in range(0, len(chunk), FIELDS):
+                    if chunk[at + 1] > offset:
+                        yield Spot(*chunk[at : at + FIELDS])
+
+    def lowest(self) -> int | None:
+        """The lowest offset that waits here."""
+        return self._chunks[min(self._chunks)][0] if self._chunks else None
+
+    # -- disk --------------------------------------------------------------------------------------------------------
+
+    def take_dirty(self) -> dict[int, bytes | None]:
+        """The chunks that changed since the last time, packed; None: it is gone."""
+        changed: dict[int, bytes | None] = {}
+        for number in sorted(self.dirty):
+            chunk = self._chunks.get(number)
+            changed[number] = None if chunk is None else chunk.tobytes()
+        self.dirty = set()
+        return changed
+
+    def pack(self) -> list[tuple[int, bytes]]:
+        """Everything, for a fingerprint."""
+        return [(number, self._chunks[number].tobytes()) for number in sorted(self._chunks)]
+
+    def restore(self, number: int, packed: bytes) -> None:
+        """Put a packed chunk back in its place."""
+        chunk = self._chunks[number] = array("q", packed)
+        for at in range(0, len(chunk), FIELDS):
+            self._enlist(Spot(*chunk[at : at + FIELDS]))
+
+
+def _place(chunk: array[int], first: int) -> int:
+    """How many spots of the chunk begin before `first`."""
+    return bisect_left(range(len(chunk) // FIELDS), first, key=lambda at: chunk[at * FIELDS])

@@ -1,0 +1,139 @@
+"""The shelf against a plain dict: what waits, in which order it comes, and what of it is written."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from penstock.broker.dues import Dues
+from penstock.broker.shelf import BLOCKED, HELD, READY, Shelf, Spot
+
+
+def dice_spots(dice: Random, count: int) -> list[Spot]:
+    """Spots that do not overlap, some of them over the border of a chunk."""
+    spots, first = [], 0
+    for _ in range(count):
+        first += dice.choice([0, 0, 1, 700])
+        end = first + dice.choice([1, 1, 3, 900])
+        due_ms = dice.choice([READY, READY, HELD, BLOCKED, dice.randrange(1, 5_000)])
+        expires_ms = dice.choice([0, 0, dice.randrange(1, 5_000)])
+        spots.append(
+            Spot(first, end, dice.randrange(3), dice.randrange(3), dice.choice([0, 0, 5, 9]), due_ms, expires_ms)
+        )
+        first = end
+    return spots
+
+
+def by_offset(spots: list[Spot]) -> dict[int, tuple[int, ...]]:
+    return {offset: tuple(spot[2:]) for spot in spots for offset in range(spot.first, spot.end)}
+
+
+def filled(spots: list[Spot], dice: Random) -> Shelf:
+    shelf = Shelf()
+    for spot in dice.sample(spots, len(spots)):
+        shelf.put(spot)
+    return shelf
+
+
+def counts(shelf: Shelf, now_ms: int) -> tuple[int, ...]:
+    return shelf.total, shelf.ready, shelf.held, shelf.blocked, shelf.delayed, shelf.ripe(now_ms)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_was_put_is_found_counted_and_restored(seed: int) -> None:
+    dice = Random(seed)
+    spots = dice_spots(dice, 40)
+    shelf, plain = filled(spots, dice), by_offset(spots)
+    for offset in dice.sample(sorted(plain), len(plain) // 3):
+        taken = shelf.take(offset)
+        assert taken is not None
+        assert taken[2:] == plain.pop(offset)
+        assert shelf.take(offset) is None
+    assert by_offset(list(shelf.spots())) == plain
+    now_ms = dice.randrange(5_000)
+    dues = [fields[3] for fields in plain.values()]
+    delayed = [due_ms for due_ms in dues if due_ms > 0]
+    ripe = sum(due_ms <= now_ms for due_ms in delayed)
+    expected = (len(dues), dues.count(READY), dues.count(HELD), dues.count(BLOCKED), len(delayed), ripe)
+    assert counts(shelf, now_ms) == expected
+    other = Shelf()
+    for number, packed in shelf.take_dirty().items():
+        if packed is not None:
+            other.restore(number, packed)
+    assert other.pack() == shelf.pack()
+    assert counts(other, now_ms) == expected
+    assert shelf.take_dirty() == {}, "what was written is not written again"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_most_urgent_comes_first_then_what_waits_longest(seed: int) -> None:
+    dice = Random(seed)
+    spots = [spot._replace(end=spot.first + 1) for spot in dice_spots(dice, 60)]
+    shelf = filled(spots, dice)
+    now_ms = dice.randrange(5_000)
+    ready = [spot for spot in spots if spot.due_ms == READY or 0 < spot.due_ms <= now_ms]
+    ready.sort(key=lambda spot: (-spot.priority, spot.due_ms, spot.first))
+    assert shelf.has_ready(now_ms) == bool(ready)
+    given = []
+    for priority in shelf.priorities():
+        while (spot := shelf.next_ready(priority, now_ms)) is not None:
+            shelf.remove(spot)
+            given.append(spot)
+    assert given == ready
+    assert not shelf.has_ready(now_ms)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_outlived_its_time_is_found_in_the_order_of_its_end(seed: int) -> None:
+    dice = Random(seed)
+    spots = [spot._replace(end=spot.first + 1) for spot in dice_spots(dice, 60)]
+    shelf = filled(spots, dice)
+    found = []
+    while (spot := shelf.next_expired(3_000)) is not None:
+        shelf.remove(spot)
+        found.append((spot.expires_ms, spot.first))
+    assert found == sorted((spot.expires_ms, spot.first) for spot in spots if 0 < spot.expires_ms <= 3_000)
+
+
+def test_only_what_changed_is_written() -> None:
+    shelf = Shelf()
+    for first in (0, 5_000, 9_000):
+        shelf.put(Spot(first, first + 1, 0, 0, 0, READY, 0))
+    shelf.take_dirty()
+    shelf.take(5_000)
+    shelf.put(Spot(9_001, 9_002, 0, 0, 0, READY, 0))
+    changed = shelf.take_dirty()
+    assert [packed is None for packed in changed.values()] == [True, False]
+
+
+def test_a_cleared_shelf_says_that_all_of_it_is_gone() -> None:
+    shelf = Shelf()
+    shelf.put(Spot(0, 1, 0, 0, 0, READY, 0))
+    shelf.put(Spot(3_000, 3_001, 0, 0, 0, 77, 0))
+    shelf.take_dirty()
+    shelf.clear()
+    assert list(shelf.take_dirty().values()) == [None, None]
+    assert shelf.total == 0
+    assert shelf.next_due_ms() is None
+
+
+def test_what_is_far_away_is_packed_and_comes_in_order() -> None:
+    dice = Random(1)
+    pairs = [(dice.randrange(10**7), offset) for offset in range(2_000)]
+    dues = Dues()
+    for pair in pairs[:1_000]:
+        dues.add(*pair)
+    given, now_ms = [], 0
+    while len(given) < len(pairs):
+        assert dues.next_ms() == min(pairs[: 1_000 if now_ms < 5 * 10**6 else 2_000])[0] or given
+        now_ms += 100_000
+        while (pair := dues.first(now_ms)) is not None:
+            given.append(dues.pop())
+            assert pair == given[-1]
+        if now_ms == 5 * 10**6:  # some of these are due long since
+            for pair in pairs[1_000:]:
+                dues.add(*pair)
+    assert sorted(given) == sorted(pairs)
+    assert given[-500:] == sorted(given[-500:])
+    assert dues.next_ms() is None
