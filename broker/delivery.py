@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..peers import messages as m
 from ..peers.errors import LeaseLost
 from ..peers.log import Entry
@@ -11,10 +13,11 @@ from .endings import Why, holder_of, note_failure
 from .groups import Group, Lease, Piece, Span
 from .options import QUEUE
 from .queues import Queue
-from .retries import bury, fail, give_back, tell
+from .retries import bury, fail, give_back
 from .sessions import OK, Answer
 from .state import State, Timer
 
+NO_MORE: dict[str, Any] = {}  # to say of an event
 NOTHING = Answer("ok", {"lease": None})
 
 
@@ -40,7 +43,8 @@ def pull(state: State, entry: Entry, command: m.Pull) -> Answer:
     state.timers.append(Timer(ends_ms, lease.id, queue.name, group.name))
     if queue.kind == QUEUE:
         for span in lease.spans:
-            state.emit("job.running", queue.name, span.first, span.end - span.first, attempt=span.attempt)
+            more = {"attempt": span.attempt} if span.attempt > 1 else NO_MORE
+            state.emit("job.running", queue.name, span.first, span.end - span.first, **more)
     return Answer("ok", {"lease": lease.id, "ends_ms": ends_ms, "pieces": pieces})
 
 
@@ -97,9 +101,10 @@ def ack(state: State, entry: Entry, command: m.Ack) -> Answer:
 
 def finish(state: State, queue: Queue, group: Group, taken: list[Span], event: str) -> None:
     """These are done: nobody gets them again."""
+    more = NO_MORE if queue.kind == QUEUE else {"group": group.name}
     for span in taken:
         group.done += span.end - span.first
-        tell(state, event, queue, group, span)
+        state.emit(event, queue.name, span.first, span.end - span.first, **more)
         state.finish(queue, group, span.first, span.end)
     state.wake_group(queue.name, group.name)  # the window of what may be in flight has room again
     state.ended[queue.name] = None

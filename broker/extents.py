@@ -75,6 +75,7 @@ class Reader(Protocol):
 
     def cells(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """The first cells whose keys begin with `prefix` and come behind `after`, at most `limit` of them."""
+
     def note(self, queue_id: int, offset: int) -> Note | None:
         """The row with the highest first offset at or below `offset`."""
 

@@ -43,7 +43,7 @@ def describe_job(
         info |= _ended(outcome, payload)
     elif info["status"] != "expired":
         info |= _alive(state, queue, jobs, offset)
-    if queue.dropped <= offset < queue.next:
+    if queue.dropped <= offset < queue.next and queue.holes.end_at(offset) is None:
         info |= _headers(queue, offset, payload)
     return info | {"history": _history(info, note)}
 

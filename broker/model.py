@@ -122,9 +122,9 @@ class Model:
             case m.PauseSchedule():
                 return scheduling.pause(state, command)
             case m.FireSchedule():
-                return scheduling.fire(state, command)
+                return scheduling.fire(state, entry, command)
             case m.RunSchedule():
-                return scheduling.run(state, command)
+                return scheduling.run(state, entry, command)
             case m.Trim():
                 return topics.trim(state, command)
             case m.Sweep():

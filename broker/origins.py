@@ -1,10 +1,16 @@
-"""The headers that the daemon adds to messages which come from elsewhere: dead letters, and results as messages."""
+"""The headers that the daemon adds to messages: to dead letters, to results as messages, to jobs of schedules."""
 
 from __future__ import annotations
 
 from typing import Any
 
 OFFSET, JOB = "penstock-offset", "penstock-job"
+SCHEDULE, DUE = "penstock-schedule", "penstock-due"
+
+
+def note_that_stays(note: dict[str, Any] | None) -> dict[str, Any]:
+    """The headers that a job keeps wherever it goes: which schedule made it, and for which due time."""
+    return {name: note[name] for name in (SCHEDULE, DUE) if name in note} if note is not None else {}
 
 
 def note_at(note: dict[str, Any], by: int) -> dict[str, Any]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..peers import messages as m
-from ..peers.errors import InvalidArgument, TooLarge, shown
+from ..peers.errors import InvalidArgument, shown
 from ..peers.messages import Command
-from ..peers.wire import unpack_payload
 from . import requests as ask
 from .cron import EVERY_MAX_MS, EVERY_MIN_MS, Calendar
 from .schedules import NEVER_MS, Schedule, Timing
@@ -16,6 +15,7 @@ from .state import State
 
 CRON_MAX = 200  # characters
 TZ_MAX = 100
+OF_ONE_JOB = ("delay_ms", "due_ms", "ids", "after", "on_failure")
 FIRES_MAX = 200  # in one turn; the next one goes on
 ARREARS_MAX = 1_000  # missed due times that "all" makes up for; the rest of them is passed over
 LATE_MS = 60_000  # "skip" passes over what is later than this: a fail-over is no reason to miss one
@@ -32,18 +32,19 @@ class Planner:
 
     def add(self, args: ask.Args, payload: bytes | None, bounds: ask.Bounds, now_ms: int) -> ask.Proposal:
         """The command that `schedule_add` asks for."""
-        name, queue = ask.name_of(args, "name"), ask.name_of(args, "queue")
-        timing = self._timing(args, now_ms)
+        name, timing = ask.name_of(args, "name"), self._timing(args, now_ms)
         missed = ask.choice(args, "missed", ("once", "all", "skip"), "once")
-        raw, plain = _job(payload, bounds)
-        properties = None
-        return ask.Proposal(
-            m.AddSchedule(
-                name, queue, timing.cron, timing.tz, timing.every_ms, timing.first_ms, missed,
-                _flag(args, "overlap", True), _flag(args, "replace", False), len(raw), plain, properties,
-            ),
-            raw,
+        for wrong in OF_ONE_JOB:
+            if args.get(wrong) is not None:
+                raise InvalidArgument(
+                    f"{wrong} is for single jobs", "leave it out: a schedule says when, and makes many"
+                )
+        job = ask.append_of({**args, "count": 1}, payload, bounds)
+        command = m.AddSchedule(
+            name, job.queue, timing.cron, timing.tz, timing.every_ms, timing.first_ms, missed,
+            _flag(args, "overlap", True), _flag(args, "replace", False), job.size, job.plain, job.properties, job.keys,
         )  # fmt: skip
+        return ask.Proposal(command, payload or ask.NO_PAYLOAD)
 
     def _timing(self, args: ask.Args, now_ms: int) -> Timing:
         cron, every_ms = args.get("cron"), args.get("every_ms")
@@ -92,21 +93,6 @@ class Planner:
     def _next_ms(self, timing: Timing, after_ms: int) -> int:
         next_ms = self.calendar.next_ms(timing, after_ms)
         return NEVER_MS if next_ms is None else next_ms
-
-
-def _job(payload: bytes | None, bounds: ask.Bounds) -> tuple[bytes, bool]:
-    """The payload, checked, and whether it has no headers."""
-    if payload is None:
-        raise InvalidArgument("the payload is missing", "send a third frame: msgpack [bodies, headers], of one body")
-    if len(payload) > bounds.max_message:
-        raise TooLarge(
-            f"the payload has {len(payload)} bytes, at most {bounds.max_message} are taken",
-            "give a smaller job, or raise [storage] max_message",
-        )
-    bodies, headers = unpack_payload(payload)
-    if len(bodies) != 1:
-        raise InvalidArgument(f"the payload has {len(bodies)} bodies", "give one: the job that is made each time")
-    return payload, headers is None
 
 
 def _flag(args: ask.Args, name: str, default: bool) -> bool:

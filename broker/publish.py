@@ -16,20 +16,25 @@ from .queues import Queue
 from .sessions import Answer
 from .shelf import HELD, NEVER, READY, Spot
 from .state import State
+from .uniques import Known
 
+LOOK_AGAIN_MS = 60_000  # at an id whose job takes longer than its time
 OF_QUEUES = ("priority", "delay_ms", "due_ms", "ttl_ms", "ids", "after")
 KEPT = ("priority", "max_failures", "retry_delay_ms", "retry_backoff", "retry_delay_max_ms", "retry_jitter", "ids")
 
 
-def append(state: State, entry: Entry, command: m.Append) -> Answer:
+def append(
+    state: State, entry: Entry, command: m.Append, home: int | None = None, note: dict[str, Any] | None = None
+) -> Answer:
+    """`home`, `note`: of messages that lie in another log entry, with headers that come on top."""
     queue = state.queue(command.queue)
     count, size, asked = command.count, command.size, command.properties
     if asked is not None:
-        _check(state, queue, asked)
+        check(state, queue, asked)
     make_room(state, queue, count, size)
     kept = None if asked is None else _kept(asked, state.stamp_ms)
     first = queue.append(
-        entry.index, 0, count, count, size, entry.stamp_ms, command.plain, None, kept,
+        home or entry.index, 0, count, count, size, entry.stamp_ms, command.plain, note, kept,
         command.keys if queue.options.ordered_by else None,
     )  # fmt: skip
     state.touched_queues.add(queue.id)
@@ -64,7 +69,7 @@ def _fits_alone(options: Options, count: int, size: int) -> bool:
     )
 
 
-def _check(state: State, queue: Queue, asked: dict[str, Any]) -> None:
+def check(state: State, queue: Queue, asked: dict[str, Any]) -> None:
     """Raises InvalidArgument, AlreadyExists, NotFound, before anything has changed."""
     if queue.kind != QUEUE:
         for name in OF_QUEUES:
@@ -76,13 +81,9 @@ def _check(state: State, queue: Queue, asked: dict[str, Any]) -> None:
         )
     for id in asked.get("ids", ()):
         known = queue.uniques.find(id)
-        if known is None:
-            continue
-        offset, until_ms = known
-        if state.stamp_ms < until_ms or not queue.groups[""].has_ended(offset):
-            raise AlreadyExists(
-                f"the id {id!r} belongs to job {queue.name}/{offset}", "take that one, or give another id"
-            )
+        if known is not None and (state.stamp_ms < known.until_ms or not queue.groups[""].has_ended(known.offset)):
+            job = f"{queue.name}/{known.offset}"
+            raise AlreadyExists(f"the id {id!r} belongs to job {job}", "take that one, or give another id", job)
     parents.check(state, asked.get("after", ()))
 
 
@@ -101,7 +102,7 @@ def _place(state: State, queue: Queue, first: int, count: int, asked: dict[str, 
     group, ids = queue.groups[""], asked.get("ids", ())
     until_ms = state.stamp_ms + queue.options.unique_ms
     for at, id in enumerate(ids):
-        queue.uniques.put(id, first + at, until_ms)
+        queue.uniques.put(id, Known(first + at, until_ms, until_ms))
     priority, after = asked.get("priority", 0), asked.get("after")
     expires_ms = state.stamp_ms + asked["ttl_ms"] if "ttl_ms" in asked else NEVER
     dues = _dues(asked, state.stamp_ms, count)
@@ -138,9 +139,9 @@ def forget_ids(state: State, queue: Queue, command: m.ForgetIds) -> None:
     state.touched_queues.add(queue.id)
     for id in command.ids:
         known = queue.uniques.find(id)
-        if known is None or known[1] > state.stamp_ms:
+        if known is None or known.look_ms > state.stamp_ms:
             continue
-        if queue.groups[""].has_ended(known[0]):
+        if queue.groups[""].has_ended(known.offset):
             queue.uniques.remove(id)
         else:
-            queue.uniques.put(id, known[0], state.stamp_ms + max(1, queue.options.unique_ms))
+            queue.uniques.put(id, known._replace(look_ms=state.stamp_ms + LOOK_AGAIN_MS))

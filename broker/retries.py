@@ -12,6 +12,7 @@ from .expiry import end
 from .extents import Extent
 from .groups import Group, Span
 from .options import QUEUE, Options
+from .origins import note_that_stays
 from .queues import Queue
 from .shelf import NEVER, READY, Spot
 from .state import State
@@ -115,7 +116,7 @@ def bury(state: State, queue: Queue, group: Group, spans: list[Span], why: Why) 
     for span in spans:
         dead_offset = dead_queue.next
         for extent, start, stop in queue.extents.between(span.first, span.end):
-            note = {
+            note = note_that_stays(extent.note) | {
                 "penstock-queue": queue.name, "penstock-offset": start,
                 "penstock-failures": span.failures, "penstock-reason": why.dead,
             }  # fmt: skip

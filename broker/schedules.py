@@ -5,6 +5,8 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
+from ..peers.messages import Append
+
 NEVER_MS = 2**53
 BLANKS_MAX = 1_000  # due times that are no longer true and still stand in the heap, beyond as many as there are
 
@@ -28,7 +30,7 @@ class Run(NamedTuple):
 
 
 class Schedule:
-    """Its job lies in log entry `home`, which lives as long as the schedule, and longer while its jobs do.
+    """Its `job` lies in log entry `home`, which lives as long as the schedule, and longer while its jobs do.
 
     `missed`: what becomes of due times at which nobody could fire: "once" (one job for all of them), "all" (one for
     each), "skip". `overlap` False: no job while the last one has not ended. `arrears`: fired one behind the other since
@@ -36,20 +38,17 @@ class Schedule:
     """
 
     __slots__ = (
-        "arrears", "created_ms", "fired", "home", "last", "missed", "name", "next_ms", "overlap", "paused", "plain",
-        "properties", "queue", "reason", "size", "skipped", "timing",
+        "arrears", "created_ms", "fired", "home", "job", "last", "missed", "name", "next_ms", "overlap", "paused",
+        "reason", "skipped", "timing",
     )  # fmt: skip
 
-    def __init__(self, name: str, queue: str, timing: Timing, missed: str, overlap: bool, home: int) -> None:
+    def __init__(self, name: str, job: Append, timing: Timing, missed: str, overlap: bool, home: int) -> None:
         self.name = name
-        self.queue = queue
+        self.job = job
         self.timing = timing
         self.missed = missed
         self.overlap = overlap
         self.home = home
-        self.size = 0
-        self.plain = False
-        self.properties: dict[str, Any] | None = None
         self.created_ms = 0
         self.next_ms = timing.first_ms
         self.paused = False
@@ -59,20 +58,27 @@ class Schedule:
         self.skipped = 0
         self.last: Run | None = None
 
+    @property
+    def queue(self) -> str:
+        """The name of the queue that its jobs go to."""
+        return self.job.queue
+
     def pack(self) -> list[Any]:
         """Everything, for the disk and the digest."""
         return [
-            self.name, self.queue, self.timing, self.missed, self.overlap, self.home, self.size, self.plain,
-            self.properties, self.created_ms, self.next_ms, self.paused, self.reason, self.arrears, self.fired,
-            self.skipped, self.last,
+            self.name, self.job, self.timing, self.missed, self.overlap, self.home, self.created_ms, self.next_ms,
+            self.paused, self.reason, self.arrears, self.fired, self.skipped, self.last,
         ]  # fmt: skip
 
     @classmethod
     def unpack(cls, fields: list[Any]) -> Schedule:
-        name, queue, timing, missed, overlap, home, *rest = fields
-        schedule = cls(name, queue, Timing(*timing), missed, overlap, home)
-        schedule.size, schedule.plain, schedule.properties, schedule.created_ms, schedule.next_ms, *rest = rest
-        schedule.paused, schedule.reason, schedule.arrears, schedule.fired, schedule.skipped, last = rest
+        name, job, timing, missed, overlap, home, *rest = fields
+        append = Append(*job)
+        if append.keys is not None:
+            append = append._replace(keys=tuple(append.keys))
+        schedule = cls(name, append, Timing(*timing), missed, overlap, home)
+        schedule.created_ms, schedule.next_ms, schedule.paused, schedule.reason, *rest = rest
+        schedule.arrears, schedule.fired, schedule.skipped, last = rest
         schedule.last = None if last is None else Run(*last)
         return schedule
 
@@ -82,7 +88,7 @@ class Schedule:
         return {
             "name": self.name, "queue": self.queue, "cron": timing.cron, "tz": timing.tz,
             "every_ms": timing.every_ms or None, "missed": self.missed, "overlap": self.overlap,
-            "properties": self.properties or {}, "created_ms": self.created_ms, "paused": self.paused,
+            "properties": self.job.properties or {}, "created_ms": self.created_ms, "paused": self.paused,
             "reason": self.reason, "next_ms": None if self.paused else self.next_ms, "fired": self.fired,
             "skipped": self.skipped, "last_due_ms": last and last.due_ms, "last_ms": last and last.at_ms,
             "last_offset": last and last.offset,

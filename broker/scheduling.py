@@ -10,11 +10,9 @@ from __future__ import annotations
 from ..peers import messages as m
 from ..peers.errors import AlreadyExists, InvalidArgument, NotFound, QueueFull
 from ..peers.log import Entry
-from .extents import Extent
-from .options import DROP_OLDEST, QUEUE
-from .publish import make_room
-from .queues import Queue
-from .retries import share
+from . import publish
+from .options import QUEUE
+from .origins import DUE, SCHEDULE
 from .schedules import Run, Schedule, Timing
 from .sessions import OK, Answer
 from .state import State
@@ -33,7 +31,8 @@ def schedule_of(state: State, name: str) -> Schedule:
 def add(state: State, entry: Entry, command: m.AddSchedule) -> Answer:
     """The payload of its entry is the job that it makes: one body with its headers."""
     schedules = state.schedules
-    _queue_of(state, command.queue)
+    job = m.Append(command.queue, 1, command.size, command.plain, command.properties, command.keys)
+    _check(state, job)
     former = schedules.by_name.get(command.name)
     if former is not None and not command.replace:
         raise AlreadyExists(
@@ -45,19 +44,19 @@ def add(state: State, entry: Entry, command: m.AddSchedule) -> Answer:
         schedules.remove(former)
         state.release_home(former.home)
     timing = Timing(command.cron, command.tz, command.every_ms, command.first_ms)
-    schedule = Schedule(command.name, command.queue, timing, command.missed, command.overlap, entry.index)
-    schedule.size, schedule.plain, schedule.properties = command.size, command.plain, command.properties
+    schedule = Schedule(command.name, job, timing, command.missed, command.overlap, entry.index)
     schedule.created_ms = entry.stamp_ms
     schedules.put(schedule)
     state.emit("schedule.added", schedule.queue, schedule=schedule.name)
     return Answer("ok", schedule.info())
 
 
-def _queue_of(state: State, name: str) -> Queue:
-    queue = state.queue(name)
+def _check(state: State, job: m.Append) -> None:
+    """Raises NotFound if there is no such queue, InvalidArgument if it takes no such job."""
+    queue = state.queue(job.queue)
     if queue.kind != QUEUE:
-        raise InvalidArgument(f"queue is {name}, which is a topic", "jobs live in queues")
-    return queue
+        raise InvalidArgument(f"queue is {job.queue}, which is a topic", "jobs live in queues")
+    publish.check(state, queue, job.properties or {})
 
 
 def remove(state: State, command: m.RemoveSchedule) -> Answer:
@@ -75,7 +74,7 @@ def pause(state: State, command: m.PauseSchedule) -> Answer:
     if command.paused:
         _pause(state, schedule, command.reason)
     else:
-        _queue_of(state, schedule.queue)
+        _check(state, schedule.job)
         if schedule.paused:
             schedule.paused, schedule.reason = False, ""
             state.schedules.arm(schedule)
@@ -96,7 +95,7 @@ def orphan(state: State, queue: str) -> None:
             _pause(state, schedule, "its queue was deleted")
 
 
-def fire(state: State, command: m.FireSchedule) -> Answer:
+def fire(state: State, entry: Entry, command: m.FireSchedule) -> Answer:
     """A due time is met, or passed over (`run_ms` None). One that was met before changes nothing."""
     schedule = state.schedules.by_name.get(command.name)
     if schedule is None or schedule.paused or schedule.next_ms != command.due_ms:
@@ -104,57 +103,46 @@ def fire(state: State, command: m.FireSchedule) -> Answer:
     schedule.next_ms = command.next_ms
     schedule.arrears = schedule.arrears + 1 if command.next_ms <= state.stamp_ms else 0
     state.schedules.arm(schedule)
-    why = "its time was missed" if command.run_ms is None else _why_not(state, schedule)
-    if command.run_ms is None or why:
-        schedule.skipped += 1
-        state.emit("schedule.skipped", schedule.queue, schedule=schedule.name, due_ms=command.due_ms, reason=why)
-        return OK
-    return _make_job(state, schedule, command.run_ms)
+    if command.run_ms is None:
+        return _skip(state, schedule, command.due_ms, "its time was missed")
+    if _overlaps(state, schedule):
+        return _skip(state, schedule, command.due_ms, "its last job has not ended")
+    try:
+        return _make_job(state, entry, schedule, command.run_ms)
+    except (QueueFull, InvalidArgument) as fault:
+        return _skip(state, schedule, command.due_ms, fault.message)
 
 
-def run(state: State, command: m.RunSchedule) -> Answer:
+def _skip(state: State, schedule: Schedule, due_ms: int, reason: str) -> Answer:
+    schedule.skipped += 1
+    state.emit("schedule.skipped", schedule.queue, schedule=schedule.name, due_ms=due_ms, reason=reason)
+    return OK
+
+
+def run(state: State, entry: Entry, command: m.RunSchedule) -> Answer:
     """A job now, beside those of the due times."""
     schedule = schedule_of(state, command.name)
-    queue = _queue_of(state, schedule.queue)
-    if _overlaps(queue, schedule):
+    if _overlaps(state, schedule):
         raise InvalidArgument(
             f"the last job of schedule {schedule.name} has not ended, and it allows for no other one meanwhile",
             "wait for its end, or cancel it",
         )
-    return _make_job(state, schedule, state.stamp_ms)
+    return _make_job(state, entry, schedule, state.stamp_ms)
 
 
-def _why_not(state: State, schedule: Schedule) -> str:
-    """Why no job can be made now; empty if one can."""
-    queue = state.queue(schedule.queue)  # it is there: else the schedule would be paused
-    if _overlaps(queue, schedule):
-        return "its last job has not ended"
-    if queue.options.overflow == DROP_OLDEST:
-        return ""
-    try:
-        queue.check_room(1, schedule.size)
-    except QueueFull as fault:
-        return fault.message
-    return ""
-
-
-def _overlaps(queue: Queue, schedule: Schedule) -> bool:
-    last = schedule.last
-    if schedule.overlap or last is None or last.queue_id != queue.id:
+def _overlaps(state: State, schedule: Schedule) -> bool:
+    last, queue = schedule.last, state.queues.get(schedule.queue)
+    if schedule.overlap or last is None or queue is None or last.queue_id != queue.id:
         return False
     return not queue.groups[""].has_ended(last.offset)
 
 
-def _make_job(state: State, schedule: Schedule, due_ms: int) -> Answer:
-    """The job lies in the entry that added the schedule: only where it is found is new."""
-    queue = state.queue(schedule.queue)
-    make_room(state, queue, 1, schedule.size)
-    note = {"penstock-schedule": schedule.name, "penstock-due": due_ms}
-    extent = Extent(0, 1, schedule.home, 0, 1, schedule.size, state.stamp_ms, schedule.plain)
-    offset = share(state, queue, extent, 0, 1, note)
+def _make_job(state: State, entry: Entry, schedule: Schedule, due_ms: int) -> Answer:
+    """The job lies in the entry that added the schedule: only where it is found is new. Raises NotFound, QueueFull."""
+    note = {SCHEDULE: schedule.name, DUE: due_ms}
+    offset = publish.append(state, entry, schedule.job, schedule.home, note).body["offset"]
+    state.hold(schedule.home)
     schedule.fired += 1
-    schedule.last = Run(due_ms, state.stamp_ms, queue.id, offset)
-    state.wake(queue)
-    state.emit("schedule.fired", queue.name, offset, 1, schedule=schedule.name, due_ms=due_ms)
-    state.emit("job.queued", queue.name, offset, 1)
-    return Answer("ok", {"queue": queue.name, "offset": offset})
+    schedule.last = Run(due_ms, state.stamp_ms, state.queue(schedule.queue).id, offset)
+    state.emit("schedule.fired", schedule.queue, offset, 1, schedule=schedule.name, due_ms=due_ms)
+    return Answer("ok", {"queue": schedule.queue, "offset": offset})

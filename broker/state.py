@@ -216,7 +216,8 @@ class State:
         assert type in TYPES, type
         index, number = self.last_event
         self.last_event = place = (self.applied, number + 1 if index == self.applied else 0)
-        for key, value in more.items():
-            if value.__class__ is str and len(value) > TEXT_MAX:
-                more[key] = value[:TEXT_MAX]
+        if more:
+            for key, value in more.items():
+                if value.__class__ is str and len(value) > TEXT_MAX:
+                    more[key] = value[:TEXT_MAX]
         self.events.append((place, type, self.stamp_ms, queue, first, count, more))

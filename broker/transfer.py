@@ -10,7 +10,7 @@ from ..peers.errors import InvalidArgument, NotFound, PenstockError
 from .cancelling import take_waiting, waiting_parts
 from .endings import add_outcome
 from .jobs import Jobs, job_queue
-from .origins import note_at
+from .origins import note_at, note_that_stays
 from .publish import make_room
 from .queues import Queue
 from .retries import DEAD, share_ready
@@ -193,5 +193,5 @@ def _hand_over(state: State, queue: Queue, target: Queue, start: int, stop: int)
 def _note_for(note: dict[str, Any] | None, target: Queue, by: int) -> dict[str, Any] | None:
     """The headers that a message brings along: a dead letter that comes home is a job like others."""
     if note is None or note.get("penstock-queue") == target.name:
-        return None
+        return note_that_stays(note) or None
     return note_at(note, by)

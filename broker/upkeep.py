@@ -20,6 +20,7 @@ AGED_STEP_MS = 50  # from one such turn to the next
 BEHIND_MAX = 4  # queues of which more is past its time than one command drops: no more of them in one turn
 SWEEPS_MAX = 64  # sweeps in one turn
 TIMERS_MAX = 10_000  # then those of leases that ended are thrown out
+IDS_MAX = 500  # ids forgotten by one command
 PAUSE_MS = 3_000  # turns are never this far apart, unless the process was stopped or its disk hung
 GRACE_MS = 1_000  # after such a pause: what clients said meanwhile is heard before they count as silent
 
@@ -164,7 +165,10 @@ def _aged(queue: Queue, now_ms: int) -> Generator[Command, None, bool]:
     if steps:
         yield m.Forget(queue.name, home)
     if queue.kind != TOPIC:
-        return steps == FORGET_MAX
+        ids = queue.uniques.overdue(now_ms, IDS_MAX)
+        if ids:
+            yield m.ForgetIds(queue.id, tuple(ids))
+        return steps == FORGET_MAX or len(ids) == IDS_MAX
     stretch = outlived(queue, now_ms)
     if stretch.before > queue.trimmed:
         yield m.Trim(queue.name, stretch.before)

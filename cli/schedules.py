@@ -12,6 +12,7 @@ import click
 from ..peers.errors import InvalidArgument, ProtocolError
 from . import output
 from .options import Noun, Options, complete_names, confirm, duration
+from .sending import given, standing_options
 
 if TYPE_CHECKING:
     from ..client.infos import ScheduleInfo
@@ -43,11 +44,12 @@ def schedule() -> None:
     show_default=True,
     help="What becomes of times at which no daemon was there: one job for all of them, one for each, none.",
 )
+@standing_options
 @click.option("--no-overlap", is_flag=True, help="No job while the last one has not ended.")
 @click.option("--replace", is_flag=True, help="In place of the one of that name.")
 @click.pass_obj
 def add(
-    options: Options, /, name: str, body: str | None, arguments: str | None, no_overlap: bool, **given: Any
+    options: Options, /, name: str, body: str | None, arguments: str | None, no_overlap: bool, **values: Any
 ) -> None:
     """Have a job made in a queue again and again: one with arguments, for a task, or one with the text BODY.
 
@@ -59,7 +61,7 @@ def add(
     if body is not None:
         job = {"body": body.encode(errors="surrogateescape")}
     with options.connect() as client:
-        info = client.schedules.add(name, **job, overlap=not no_overlap, **given)
+        info = client.schedules.add(name, **job, overlap=not no_overlap, **given(values))
         output.one(_row(info), options.json)
 
 

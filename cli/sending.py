@@ -39,16 +39,26 @@ def due_time(value: str | datetime) -> datetime:
 def sending_options(function: Decorated) -> Decorated:
     """The options of a message in a queue, all optional."""
     options = (
-        click.option("--priority", type=click.IntRange(0, 9), help="9 is given first.  [default: 0]"),
         click.option("--delay", type=duration, help="Not before this is over."),
         click.option("--at", "due", type=due_time, metavar="MOMENT", help="Not before 2030-01-31T08:00, or 08:00."),
-        click.option("--ttl", type=duration, help="What is not done by then expires."),
         click.option("--id", "id", help="Refused while another one of this id is known."),
-        click.option("--key", help="The key of the message."),
         click.option("--after", multiple=True, metavar="ID", help="Jobs that must end first; may be repeated."),
         click.option(
             "--on-failure", type=click.Choice(["cancel", "release"]), help="If one of those fails.  [default: cancel]"
         ),
+    )
+    function = standing_options(function)
+    for option in reversed(options):  # as decorators would be applied
+        function = option(function)
+    return function
+
+
+def standing_options(function: Decorated) -> Decorated:
+    """Those of them that also hold for messages which are made again and again."""
+    options = (
+        click.option("--priority", type=click.IntRange(0, 9), help="9 is given first.  [default: 0]"),
+        click.option("--ttl", type=duration, help="What is not done by then expires."),
+        click.option("--key", help="The key of the message."),
         click.option("--max-failures", type=click.IntRange(min=1), help="Dead after so many, not as the queue has it."),
         click.option("--retry-delay", type=duration, help="Pause before the next try, not as the queue has it."),
         click.option("--retry-backoff", type=click.Choice(["constant", "exponential"]), help="How that pause grows."),

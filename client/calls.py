@@ -1,6 +1,7 @@
 """What the methods of a client ask, step by step, whoever waits for the answers.
 
 Each call is a generator that yields requests and is resumed when they are answered; a refused one is raised inside it.
+For one that is a `Tell` nobody waits: it is resumed at once.
 So the same steps serve a client that waits in its thread (`run`) and one that awaits.
 """
 
@@ -17,7 +18,7 @@ from .connection import Connection
 from .ids import Span
 from .infos import GroupInfo, Info, JobInfo, QueueInfo, Reason, ScheduleInfo, TopicInfo, info_from_body
 from .job_details import JobDetails
-from .requests import Request
+from .requests import Request, Tell
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Request, Request, T]
@@ -32,6 +33,10 @@ def run(connection: Connection, steps: Steps[T]) -> T:
     try:
         request = next(steps)
         while True:
+            if isinstance(request, Tell):
+                connection.tell(request)
+                request = steps.send(request)
+                continue
             try:
                 connection.do(request)
             except PenstockError as fault:

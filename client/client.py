@@ -12,6 +12,7 @@ from ..peers.units import duration_ms
 from . import calls
 from .arrays import JobArray
 from .batcher import BATCH_BYTES, BATCH_MAX
+from .calling import call
 from .closing import Closing
 from .cluster import ClusterInfo, SnapshotInfo
 from .connection import Connection, Consistency, reader
@@ -324,6 +325,24 @@ class Client(Closing):
                 else target.options(after=jobs).submit(self, **args)
             )
         return jobs
+
+    def call(
+        self,
+        queue: str,
+        args: Any,
+        *,
+        task: str | None = None,
+        timeout: float | str | None = None,
+        keep: bool = False,
+        **options: Unpack[JobOptions],
+    ) -> Any:
+        """Have work done and return its result: `submit`, wait and forget, with one round trip to the daemon.
+
+        `timeout` in seconds or as text; None waits for ever. The job is cancelled when it is over, unless `keep`.
+        options: as `submit` has, without if_exists. Raises JobFailed (with traceback and rank), JobCancelled, Timeout,
+        and what `submit` raises.
+        """
+        return self._run(call(queue, args, task, timeout, keep, options))
 
     def job(self, job_id: str) -> Job:
         """The job of this id ("forecast/42"); nothing is asked yet. Raises InvalidArgument."""

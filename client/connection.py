@@ -152,6 +152,12 @@ class Connection:
             self.staleness = Staleness(request.body["applied"], request.body["lag_ms"])
         return request
 
+    def tell(self, request: Request) -> None:
+        """Ask, and wait for nothing. Not with the lock held."""
+        self.check()
+        with self.lock:
+            self.ask(request)
+
     def do_all(self, requests: Sequence[Request]) -> None:
         """Ask all of them at once, and wait for their answers. Raises the first error. Not with the lock held."""
         self.check()

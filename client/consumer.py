@@ -13,7 +13,7 @@ from .acks import Settlement
 from .closing import Closing
 from .connection import Connection
 from .delivery import Delivery, runs_of
-from .failures import pack_error
+from .failures import pack_error, reason_of
 from .intake import Intake
 from .message import Message
 from .receipt import AckReceipt, wait_or_raise
@@ -26,7 +26,9 @@ class Consumer(Closing):
     Made by `Client.consumer`; use it in a `with`, or close it. Up to `prefetch` messages are leased ahead. With
     `renew`, the leases of all messages in hand are extended in the background while the consumer lives.
     Acknowledgements return at once and travel together; their receipts, `flush` and `close` confirm them. `lost`
-    counts messages whose lease ended before they were acknowledged.
+    counts messages whose lease ended before they were acknowledged. `on_cancelled` may be set to a function: it is
+    called with a message in hand whose job was cancelled, when the daemon tells so (at the next renewal of its lease),
+    by whichever thread hears that: so it must neither wait nor ask anything, but set a flag.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Consumer(Closing):
             raise InvalidArgument(f"lease is {lease!r}", "give a time in which a message can be worked")
         self.queue = queue
         self.group = group
+        self.on_cancelled: Callable[[Message], None] | None = None  # see there
         self._connection = connection
         self._lock = connection.lock
         self._stopped = False
@@ -130,7 +133,7 @@ class Consumer(Closing):
         if delay is not None:
             args["delay_ms"] = duration_ms(delay, "delay")
         if error is not None:
-            args["error"] = pack_error(error)
+            args |= {"error": pack_error(error), "reason": reason_of(error)}
         return self._settle("nack", messages, args)
 
     def fail_many(
@@ -151,16 +154,48 @@ class Consumer(Closing):
         """These can never succeed: to the dead letters at once."""
         args: dict[str, Any] = {"reason": reason} if reason else {}
         if error is not None:
-            args["error"] = pack_error(error)
+            args = {"error": pack_error(error), "reason": reason_of(error), **args}
         return self._settle("reject", messages, args)
 
     def release_many(self, messages: Sequence[Message]) -> AckReceipt:
         """Give these back unworked: no failure is counted."""
         return self._settle("release", messages, {})
 
-    def complete(self, message: Message, result: Any = None) -> AckReceipt:
-        """Done, with a result (a msgpack value, numpy arrays included), in one step."""
-        return self.complete_many([message], [result])
+    def complete(
+        self, message: Message, result: Any = None, outputs: Mapping[str, Sequence[bytes]] | None = None
+    ) -> AckReceipt:
+        """Done, with a result (a msgpack value, numpy arrays included), in one step.
+
+        `outputs`: bodies to append to other queues or topics, in that same step: all of it is done, or none. The
+        receipt raises QueueFull or NotFound if one of them cannot take its part; then the message is still in hand.
+        """
+        if not outputs:
+            return self.complete_many([message], [result])
+        self._check()
+        packed = values.pack(result)
+        with self._lock:
+            self._check_mine(message._delivery)
+            return AckReceipt(self, [self._settler.complete_with(message, packed, outputs)])
+
+    def progress(self, message: Message, fraction: float, text: str = "") -> AckReceipt:
+        """Tell how far the job is: a fraction, 0 to 1, and a text of at most 500 characters. Raises InvalidArgument."""
+        if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
+            raise InvalidArgument(f"fraction is {fraction!r}", "give a number from 0 to 1")
+        return self._tell(message, "job_progress", {"progress": float(fraction), "text": text[:500]})
+
+    def log(self, message: Message, *lines: str) -> AckReceipt:
+        """Add lines to the log of the job, which keeps the latest 1000 of them, up to 64 KiB."""
+        return self._tell(message, "job_log", {"lines": list(lines)})
+
+    def _tell(self, message: Message, op: str, args: Mapping[str, Any]) -> AckReceipt:
+        self._check()
+        with self._lock:
+            self._check_mine(message._delivery)
+            return AckReceipt(self, [self._settler.tell(message, op, args)])
+
+    def _check_mine(self, delivery: Delivery) -> None:
+        if delivery.consumer is not self:
+            raise InvalidArgument("this message came from another consumer", "settle it where it was received")
 
     def complete_many(self, messages: Sequence[Message], results: Sequence[Any]) -> AckReceipt:
         """Done, each with its result. Raises InvalidArgument for results that cannot travel; then nothing is done."""
@@ -232,6 +267,18 @@ class Consumer(Closing):
             self._settler.push()
             return self._connection.wait(ready, timeout_s)
 
+    def keep(self, delivery: Delivery) -> None:
+        """What it brought is in hand again. The lock is held."""
+        self._intake.open[delivery.lease] = delivery
+
+    def cancel(self, delivery: Delivery, first: int, count: int) -> None:
+        """Note that jobs of it were cancelled. The lock is held."""
+        for message in delivery.cancel(first, count):
+            if self.on_cancelled is not None:
+                self.on_cancelled(message)
+        if delivery.left == 0:
+            self._intake.open.pop(delivery.lease, None)
+
     def lose(self, delivery: Delivery) -> None:
         """Note that its lease has ended. The lock is held."""
         self._intake.lose(delivery, "its lease has ended")
@@ -246,8 +293,7 @@ class Consumer(Closing):
             at = 0
             for run in runs_of(messages):
                 delivery, first, end = run
-                if delivery.consumer is not self:
-                    raise InvalidArgument("this message came from another consumer", "settle it where it was received")
+                self._check_mine(delivery)
                 count = end - first
                 settlements += settler.settle(op, run, args, None if bodies is None else bodies[at : at + count])
                 if delivery.left == 0:

@@ -21,7 +21,19 @@ SETTLED = b"\x01"
 class Delivery:
     """Messages under one lease. The lease belongs to all of them: extending it for one extends it for all."""
 
-    __slots__ = ("consumer", "headers", "lease", "left", "lost_why", "messages", "ranges", "settled", "starts", "taken")
+    __slots__ = (
+        "cancelled",
+        "consumer",
+        "headers",
+        "lease",
+        "left",
+        "lost_why",
+        "messages",
+        "ranges",
+        "settled",
+        "starts",
+        "taken",
+    )
 
     def __init__(self, consumer: Consumer, body: dict[str, Any], payload: bytes) -> None:
         bodies, self.headers = wire.unpack_payload(payload)
@@ -37,6 +49,7 @@ class Delivery:
         self.lost_why = ""  # not empty: why the lease is gone
         self.taken = 0  # messages that the application has received
         self.settled = bytearray(len(bodies))
+        self.cancelled: list[tuple[int, int]] = []  # [first, end) by index: jobs that were cancelled in hand
         self.messages: list[Message] = list(map(Message, repeat(self), count(), bodies))
 
     def range_of(self, index: int) -> int:
@@ -90,9 +103,32 @@ class Delivery:
             self.messages = []  # they point here, and would keep each other alive
         return runs
 
+    def unsettle(self, index: int) -> None:
+        """What was said about this message was refused: it is in hand as before."""
+        self.settled[index] = 0
+        self.left += 1
+
+    def cancel(self, first: int, count: int) -> list[Message]:
+        """Jobs [first, first + count), by offset, were cancelled. Returns those of them that were not settled."""
+        found: list[Message] = []
+        for at, (start, size, *_) in enumerate(self.ranges):
+            low, high = max(first, start), min(first + count, start + size)
+            if low >= high:
+                continue
+            begin, end = self.starts[at] + low - start, self.starts[at] + high - start
+            self.cancelled.append((begin, end))
+            messages = self.messages
+            for run in self.settle(begin, end):
+                found += messages[run[0] : run[1]]
+        return found
+
+    def is_cancelled(self, index: int) -> bool:
+        return any(first <= index < end for first, end in self.cancelled)
+
     def why_lost(self, first: int) -> LeaseLost:
         """Why messages from `first` on cannot be settled."""
-        why = self.lost_why or "it was acked, nacked or completed before"
+        cancelled = "its job was cancelled" if self.is_cancelled(first) else ""
+        why = cancelled or self.lost_why or "it was acked, nacked or completed before"
         return LeaseLost(
             f"message {self.consumer.queue}/{self.offset_of(first)} is not yours any more: {why}",
             "renew the lease or take a longer one; what you did with it may be done twice",

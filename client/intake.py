@@ -213,6 +213,9 @@ class Intake:
     def _renewed(self, request: Request) -> None:
         if request.error is not None:
             log.warning("the leases of %r could not be renewed: %s", self._consumer.queue, request.error)
+        for lease, first, count in request.body.get("cancelled", ()):
+            if (delivery := self.open.get(lease)) is not None:
+                self._consumer.cancel(delivery, first, count)
         for lease in request.body.get("lost", ()):
             if (delivery := self.open.get(lease)) is not None:
                 self.lose(delivery, "its lease has ended")

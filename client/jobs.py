@@ -14,7 +14,7 @@ from .connection import Connection, Consistency, reader
 from .failures import job_failed
 from .infos import JobInfo, Reason
 from .job_details import JobDetails
-from .requests import Request
+from .requests import Request, Tell
 
 ENDED = frozenset({"done", "dead", "cancelled", "expired", "unknown"})
 PARK_MS = 20_000
@@ -59,13 +59,16 @@ class Job:
         """
         return self._ended(timeout).status
 
-    def result(self, timeout: float | str | None = None) -> Any:
-        """What it returned. `timeout` in seconds or as text; None waits for ever.
+    def result(self, timeout: float | str | None = None, *, remove: bool = False) -> Any:
+        """What it returned. `timeout` in seconds or as text; None waits for ever. `remove`: the daemon forgets it then.
 
         Raises JobFailed (with traceback and rank), JobCancelled, Timeout, and NotFound if it never existed or its
         result is no longer kept.
         """
-        return self._ended(timeout).result()
+        outcome = self._ended(timeout)
+        if remove and outcome.status != "expired":
+            self._connection.tell(Tell("job_forget", {"queue": self.queue, "offset": self.offset}, counted=True))
+        return outcome.result()
 
     def cancel(self) -> str:
         """Have it not done; if it is running, its result will be refused. Raises InvalidArgument if it has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .headers import KEY, RESERVED
@@ -70,6 +71,11 @@ class Message:
         return self._delivery.lost_why != ""
 
     @property
+    def cancelled(self) -> bool:
+        """Was the job cancelled while it was in hand, as far as is known here? Then its result will be refused."""
+        return self._delivery.is_cancelled(self._index)
+
+    @property
     def all_headers(self) -> dict[str, Any]:
         """The headers with those of Penstock's own (`penstock-key`, `penstock-task`, of dead letters `penstock-reason`
         ...)."""
@@ -106,9 +112,20 @@ class Message:
         """Give it back unworked: no failure is counted."""
         return self._delivery.consumer.release_many([self])
 
-    def complete(self, result: Any = None) -> AckReceipt:
-        """Done, with a result, in one step. `result`: a msgpack value, see `penstock.peers.values.pack`."""
-        return self._delivery.consumer.complete_many([self], [result])
+    def complete(self, result: Any = None, outputs: Mapping[str, Sequence[bytes]] | None = None) -> AckReceipt:
+        """Done, with a result, in one step. `result`: a msgpack value, see `penstock.peers.values.pack`.
+
+        `outputs`: bodies to append to other queues, by name, in that same step; see `Consumer.complete`.
+        """
+        return self._delivery.consumer.complete(self, result, outputs)
+
+    def progress(self, fraction: float, text: str = "") -> AckReceipt:
+        """Tell how far the job is: a fraction, 0 to 1, and a text."""
+        return self._delivery.consumer.progress(self, fraction, text)
+
+    def log(self, *lines: str) -> AckReceipt:
+        """Add lines to the log of the job."""
+        return self._delivery.consumer.log(self, *lines)
 
     def extend(self, duration: float | str) -> AckReceipt:
         """Let the lease end `duration` from now. It holds for all messages that came in the same delivery."""

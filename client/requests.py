@@ -8,7 +8,7 @@ from typing import Any
 from ..peers.errors import PenstockError
 
 # What these refer to dies with its session, so they are never asked again in a new one.
-LEASE_OPS = frozenset({"ack", "nack", "reject", "release", "extend", "complete"})
+LEASE_OPS = frozenset({"ack", "nack", "reject", "release", "extend", "complete", "job_progress", "job_log"})
 
 # The node cannot serve this now, and another one, or this one later, can. Nothing was done, and the sequence was not
 # used.
@@ -61,3 +61,9 @@ class Request:
         self.asked_ms = 0
         self.sent_ms = 0
         self.refused_ms: int | None = None  # since when the daemon says "not now, ask again"
+
+
+class Tell(Request):
+    """A request whose answer nobody waits for."""
+
+    __slots__ = ()

@@ -13,8 +13,8 @@ from .connection import Connection
 from .headers import Header
 from .infos import ScheduleInfo
 from .jobs import Job
-from .properties import Duration
-from .submit import work_header
+from .properties import Backoff, Duration, pack_batch
+from .submit import WORK, work_header
 
 Missed = Literal["once", "all", "skip"]
 
@@ -22,6 +22,13 @@ Missed = Literal["once", "all", "skip"]
 class ScheduleOptions(TypedDict, total=False):
     """What the jobs of a schedule may carry: see JobOptions."""
 
+    priority: int
+    ttl: Duration | None
+    max_failures: int | None
+    retry_delay: Duration | None
+    retry_backoff: Backoff | None
+    retry_delay_max: Duration | None
+    retry_jitter: int | None
     key: str | None
     headers: Mapping[str, Any] | None
     time_limit: Duration | None
@@ -55,7 +62,8 @@ class Schedules:
         "10m"), for the first time so long from now. `args`, `task`: what the job is, as in `Client.submit`; or `body`,
         as it is. `missed`: what becomes of due times while no daemon was there, or it was paused: "once" (one job for
         all of them), "all" (one for each, at most 1000), "skip" (none). `overlap` False: no job while the last one has
-        not ended. `replace`: in place of one of that name. options: key, headers, time_limit (see JobOptions). Jobs
+        not ended. `replace`: in place of one of that name. options: priority, ttl, max_failures, retry_delay,
+        retry_backoff, retry_delay_max, retry_jitter, key, headers, time_limit (see JobOptions). Its jobs
         carry the headers penstock-schedule and penstock-due (ms since 1970), see `Message.all_headers`. Raises
         InvalidArgument (which names the wrong field of a cron line), NotFound, AlreadyExists.
         """
@@ -66,6 +74,9 @@ class Schedules:
         if (cron is None) == (every is None):
             raise InvalidArgument(f"cron is {shown(cron)}, every is {shown(every)}", "give one of them")
         asked |= {"cron": cron} if every is None else {"every_ms": duration_ms(every, "every")}
+        if wrong := options.keys() - ScheduleOptions.__annotations__.keys():
+            raise InvalidArgument(f"jobs of a schedule have no {sorted(wrong)[0]}", "it says when, and makes many")
+        asked |= pack_batch({name: value for name, value in options.items() if name not in WORK}, 1)
         header: Header = work_header(options, task)
         payload = wire.pack_payload([values.pack(args) if body is None else body], [header] if header else None)
         return calls.run(self._connection, calls.add_schedule(asked, payload))

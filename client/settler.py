@@ -11,6 +11,7 @@ from ..peers.errors import LeaseLost, PenstockError, SessionExpired
 from .acks import GATHER_BYTES, AckBatcher, Range, Settlement
 from .connection import Connection
 from .delivery import Delivery
+from .message import Message
 from .requests import Request
 
 log = logging.getLogger("penstock")
@@ -53,6 +54,39 @@ class Settler:
             settlements.append(failed)
         return settlements
 
+    def complete_with(self, message: Message, result: bytes, outputs: Mapping[str, Sequence[bytes]]) -> Settlement:
+        """Complete one message, and append to other queues. Refused, it is in hand again, unless the lease is gone."""
+        delivery, index = message._delivery, message._index
+        bodies = [body for some in outputs.values() for body in some]
+        counts = [[queue, len(some)] for queue, some in outputs.items() if some]
+        settlement = Settlement("complete", delivery.lease, {"outputs": counts}, [])
+        if not delivery.settle(index, index + 1):
+            settlement.end(delivery.why_lost(index))
+            return settlement
+
+        def answered(request: Request) -> None:
+            if request.error is not None and not isinstance(request.error, (LeaseLost, SessionExpired)):
+                delivery.unsettle(index)
+                delivery.consumer.keep(delivery)
+            self._answered(settlement, request.error)
+
+        settlement.add(delivery.offsets(index, index + 1), [result, *bodies])
+        self._acks.flying += 1
+        payload = wire.pack_payload(settlement.bodies or [])
+        self._connection.ask(Request("complete", settlement.request_args(), payload, counted=True, then=answered))
+        return settlement
+
+    def tell(self, message: Message, op: str, args: Mapping[str, Any]) -> Settlement:
+        """Say something about a job in hand that does not settle it."""
+        delivery = message._delivery
+        settlement = Settlement(op, delivery.lease, {})
+        if delivery.lost_why or message.cancelled:
+            settlement.end(delivery.why_lost(message._index))
+            return settlement
+        asked = {"lease": delivery.lease, "offset": message.offset, **args}
+        self._connection.ask(Request(op, asked, counted=True, then=lambda request: settlement.end(request.error)))
+        return settlement
+
     def release(self, lease: int, ranges: Sequence[Range]) -> None:
         """Give back messages that the application never saw."""
         self._acks.add("release", lease, {}, ranges)
@@ -66,6 +100,9 @@ class Settler:
             return settlement
 
         def extended(request: Request) -> None:
+            for lease, first, count in request.body.get("cancelled", ()):
+                if lease == delivery.lease:
+                    delivery.consumer.cancel(delivery, first, count)
             if request.error is None and request.body["lost"]:
                 delivery.consumer.lose(delivery)
                 settlement.end(delivery.why_lost(0))

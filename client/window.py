@@ -31,13 +31,17 @@ class Window:
 
     def open_for(self, request: Request) -> bool:
         """May it be sent at once?"""
-        if request.counted:
+        if request.counted and not request.wait_ms:
             return not self._waiting and self._counted < self.size
         return not request.wait_ms or self._parked < self.parked_max
 
     def wait(self, request: Request) -> None:
         """Have it wait for its turn, which comes with `next`."""
-        (self._waiting if request.counted else self._waiting_free).append(request)
+        self._line_of(request).append(request)
+
+    def _line_of(self, request: Request) -> deque[Request]:
+        # A counted one that the daemon parks (a call) is remembered there beyond the window: it waits with the parked.
+        return self._waiting if request.counted and not request.wait_ms else self._waiting_free
 
     @property
     def anyone_waits(self) -> bool:
@@ -57,11 +61,12 @@ class Window:
         if request.counted:
             request.sequence = sequence = self._next_counted
             self._next_counted += 1
-            self._counted += 1
         else:
             request.sequence = sequence = self.free_sequence()
-            if request.wait_ms:
-                self._parked += 1
+        if request.wait_ms:
+            self._parked += 1
+        elif request.counted:
+            self._counted += 1
         request.frames = frames = wire.request(request.op, sequence, request.args, request.payload)
         request.link = link
         request.sent_ms = now_ms
@@ -76,17 +81,17 @@ class Window:
     def settle(self, request: Request) -> None:
         """It has been answered, one way or the other: its place is free."""
         del self.outstanding[request.sequence]
-        if request.counted:
-            self._counted -= 1
-        elif request.wait_ms:
+        if request.wait_ms:
             self._parked -= 1
+        elif request.counted:
+            self._counted -= 1
         if request.deadline_ms is not None:
             self.timed.discard(request)
 
     def abandon(self, request: Request) -> None:
         """Nobody waits for it any more. If it was sent and counted, a ping takes its place in the numbering."""
         if request.sequence == 0:
-            (self._waiting if request.counted else self._waiting_free).remove(request)
+            self._line_of(request).remove(request)
         elif request.counted:
             request.payload = None
             request.frames = wire.request("ping", request.sequence, {})
@@ -114,7 +119,7 @@ class Window:
         self.outstanding.clear()
         self._counted = self._parked = 0
         for request in reversed(again):
-            (self._waiting if request.counted else self._waiting_free).appendleft(request)
+            self._line_of(request).appendleft(request)
         return unknown
 
     def expected_since_ms(self, now_ms: int, *, parked: bool) -> int:

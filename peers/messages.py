@@ -267,7 +267,8 @@ class AddSchedule(NamedTuple):
     replace: bool
     size: int  # bytes of the payload
     plain: bool  # the payload has no headers
-    properties: dict[str, Any] | None
+    properties: dict[str, Any] | None  # of the job, as those of an Append
+    keys: tuple[str | None, ...] | None = None
 
 
 class RemoveSchedule(NamedTuple):

@@ -77,8 +77,8 @@ def _frames(op: str, sequence: int, args: dict[str, Any]) -> list[bytes]:
     return [b"PS1", msgpack.packb([op, sequence, args])]
 
 
-def heartbeat(sender: int = 2) -> Append:
-    return Append(1, sender, 0, 0, (), 0, 1, 0, False)
+def heartbeat(sender: int = 2, round: int = 1) -> Append:
+    return Append(1, sender, 0, 0, (), 0, round, 0, False)
 
 
 def test_a_replica_that_may_not_apply_everything_in_one_turn_asks_for_the_next_at_once() -> None:
@@ -112,7 +112,7 @@ def test_clients_are_not_sent_to_a_primary_whose_channel_broke() -> None:
     assert replica.told().body["endpoint"] == "ipc://c2"
     told = replica.told(broken=[2])
     assert (told.status, told.body.get("endpoint")) == ("NoQuorum", None)
-    replica.turn(heartbeat())  # it had only lost its connection
+    replica.turn(heartbeat(round=2))  # it had only lost its connection
     assert replica.told().body["endpoint"] == "ipc://c2"
 
 

@@ -193,6 +193,56 @@ def test_a_paused_schedule_makes_nothing_and_has_missed_what_passed(world: World
     assert dues(ana) == [5 * MINUTE_MS]
 
 
+# -- what its jobs are like -------------------------------------------------------------------------------------------
+
+
+def test_its_jobs_have_the_properties_it_was_given(world: World, ana: Client) -> None:
+    info = add(ana, priority=5, ttl_ms=30_000, max_failures=1)
+    assert info["properties"] == {"priority": 5, "ttl_ms": 30_000, "max_failures": 1}
+    world.restart(clean=True)
+    bob = Client(world, "bob")
+    world.advance(MINUTE_MS - 1)
+    bob.append("jobs", b"plain")
+    world.advance(1)
+    assert bob.pull("jobs", 1).bodies == [b"report"], "its priority puts it ahead"
+    world.advance(MINUTE_MS + 30_000)
+    statuses = [it["status"] for it in bob.do("job_status", queue="jobs", offsets=[1, 2]).ok["jobs"]]
+    assert statuses[1] == "expired"
+
+
+def test_a_dead_job_and_its_second_life_still_tell_which_schedule_made_it(world: World, ana: Client) -> None:
+    add(ana, max_failures=1)
+    world.advance(MINUTE_MS)
+    made = {"penstock-task": "nightly", "penstock-schedule": "tick", "penstock-due": START_MS + MINUTE_MS}
+    lease = ana.pull("jobs").ok["lease"]
+    assert ana.do("nack", lease=lease, ranges=[[0, 1]]).ok["dead"] == 1
+    (dead,) = ana.do("peek", name="jobs.dead").headers or []
+    assert dead is not None
+    assert {name: dead[name] for name in made} == made
+    ana.do("schedule_pause", name="tick")
+    assert ana.do("job_retry", queue="jobs", offset=0).status == "ok"
+    assert ana.pull("jobs").headers == [made]
+
+
+def test_a_queue_in_the_order_of_keys_keeps_it(world: World, ana: Client) -> None:
+    ana.do("create", name="keyed", kind="queue", options={"ordered_by": "key"})
+    keyed = wire.pack_payload([b"report"], [{"penstock-key": "k"}])
+    reply = ana.do("schedule_add", keyed, name="keyed", queue="keyed", every_ms=MINUTE_MS, priority=1)
+    assert reply.status == "InvalidArgument"
+    assert ana.do("schedule_add", keyed, name="keyed", queue="keyed", every_ms=MINUTE_MS).status == "ok"
+    world.restart(clean=True)
+    bob = Client(world, "bob")
+    world.advance(2 * MINUTE_MS)
+    assert len(bob.pull("keyed", 10).bodies) == 1, "one of a key at a time"
+
+
+@pytest.mark.parametrize("wrong", [{"delay_ms": 5}, {"due_ms": 5}, {"ids": ["x"]}, {"after": [["jobs", 0, 1]]}])
+def test_what_is_for_single_jobs_is_refused(world: World, ana: Client, wrong: dict[str, Any]) -> None:
+    reply = ana.do("schedule_add", JOB, name="tick", queue="jobs", every_ms=1_000, **wrong)
+    assert reply.status == "InvalidArgument"
+    assert next(iter(wrong)) in reply.body["message"]
+
+
 # -- what stands in the way --------------------------------------------------------------------------------------------
 
 
@@ -379,7 +429,7 @@ def test_the_order_of_due_times_survives_any_changes() -> None:
     book = schedules.Schedules()
     for number in range(3_000):
         timing = Timing(None, "UTC", 1_000, number)
-        book.put(schedules.Schedule(f"s{number % 7}", "jobs", timing, "once", True, number + 1))
+        book.put(schedules.Schedule(f"s{number % 7}", m.Append("jobs", 1, 9, True), timing, "once", True, number + 1))
     first = book.first()
     assert first is not None
     assert first.next_ms == min(it.next_ms for it in book.by_name.values())

@@ -24,9 +24,11 @@ def test_a_schedule_makes_a_job_that_is_taken_and_done(shell: Any, queue: str) -
 
 def test_a_cron_line_tells_its_next_times(shell: Any, queue: str) -> None:
     words = ["--cron", "0 12 * * MON", "--tz", "Asia/Tokyo", "--args", '{"assets": [1]}', "--missed", "skip"]
+    words += ["--priority", "3", "--ttl", "1d"]
     shell.ok("schedule", "add", "weekly", "--queue", queue, "--no-overlap", *words)
     (shown,) = shell.json("schedule", "show", "weekly")
     assert (shown["job"], shown["missed"], shown["overlap"]) == ({"assets": [1]}, "skip", False)
+    assert shown["properties"] == {"priority": 3, "ttl_ms": 86_400_000}
     assert len(shown["upcoming"]) == 5
     assert shown["upcoming"][0] == shown["next"]
     assert all(time.endswith("T12:00:00+09:00") for time in shown["upcoming"])

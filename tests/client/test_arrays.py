@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Any
+
 import pytest
 
 import penstock
@@ -95,3 +99,26 @@ def test_a_job_says_why_it_does_not_run(client: penstock.Client, queue: str) -> 
     codes = [reason.code for reason in client.job(f"{queue}/2").explain()]
     assert "paused" in codes
     assert "behind" in codes
+
+
+def test_a_submit_whose_reply_was_lost_is_done_once(own_daemon: Any) -> None:
+    """A client asks again, with the same sequence: whether its first asking was carried out or not, one job is made."""
+    count, kills = 60, (15, 30, 45)
+    with penstock.connect(own_daemon.endpoint, retry_for=LIMIT_S) as client:
+        client.create_queue("work")
+        made: list[penstock.Job] = []
+
+        def submit() -> None:
+            for number in range(count):
+                made.append(client.submit("work", number))
+
+        thread = threading.Thread(target=submit)
+        thread.start()
+        for kill in kills:
+            while len(made) < kill and thread.is_alive():
+                time.sleep(0.001)
+            own_daemon.kill()  # in the middle of a submit
+            own_daemon.start()
+        thread.join(3 * LIMIT_S)
+        assert [job.offset for job in made] == list(range(count))
+        assert client.describe("work").next == count

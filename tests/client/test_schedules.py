@@ -61,11 +61,26 @@ def test_a_run_beside_the_due_times_is_a_job(client: penstock.Client, queue: str
         ({"every": "often"}, "every is 'often'"),
         ({"every": "1h", "missed": "twice"}, "missed is 'twice'"),
         ({"every": "1h", "body": b"x", "args": 1}, "body and args"),
+        ({"every": "1h", "priority": 10}, "priority is 10"),
+        ({"every": "1h", "delay": "1s"}, "no delay"),
     ],
 )
 def test_what_is_wrong_is_named(client: penstock.Client, queue: str, wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(penstock.InvalidArgument, match=named):
         client.schedules.add("wrong", queue, **wrong)
+
+
+def test_its_jobs_have_properties(client: penstock.Client, queue: str) -> None:
+    info = client.schedules.add("urgent", queue, 1, every="1h", priority=7, ttl="2h", max_failures=1, key="a")
+    assert info.properties == {"priority": 7, "ttl_ms": 7_200_000, "max_failures": 1}
+    client.submit(queue, 0)
+    client.schedules.run("urgent")
+    with client.consumer(queue, prefetch=0) as consumer:
+        message = consumer.receive(timeout=LIMIT_S)
+        assert message is not None
+        assert (message.offset, message.key) == (1, "a")
+        message.ack().wait(LIMIT_S)
+    client.schedules.remove("urgent")
 
 
 def test_a_schedule_needs_its_queue_and_a_name_of_its_own(client: penstock.Client, queue: str) -> None:

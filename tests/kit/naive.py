@@ -12,6 +12,7 @@ from typing import Any
 READY, DELAYED, LEASED, HELD, BLOCKED = "ready", "delayed", "leased", "held", "blocked"
 ENDED = ("done", "dead", "cancelled", "expired", "purged", "retried", "trimmed")
 BACKOFF_MS = 1_000
+LOOK_AGAIN_MS = 60_000
 KEPT = ("priority", "max_failures", "retry_delay_ms", "retry_backoff")  # by a dead letter, and a dead job tried anew
 
 
@@ -75,7 +76,7 @@ class NaiveQueue:
     outcomes: list[tuple[Any, ...]] = field(
         default_factory=list
     )  # (home, offset, status, attempt, failures, dead_offset)
-    ids: dict[str, tuple[int, int]] = field(default_factory=dict)  # (offset, until_ms)
+    ids: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # (offset, until_ms, look_ms)
     gone: set[int] = field(default_factory=set)  # batches of which every message ended by itself
     shared: bool = False  # holds messages that lie in other queues' entries: its batches are not ours to know
 
@@ -283,7 +284,7 @@ class Naive:
             raise Refused("InvalidArgument")
         for id in asked.get("ids", ()):
             if id in queue.ids:
-                offset, until_ms = queue.ids[id]
+                offset, until_ms, _ = queue.ids[id]
                 if self.now_ms < until_ms or queue.groups[""][offset].state not in ENDED:
                     raise Refused("AlreadyExists")
         for name, first, count in asked.get("after", ()):
@@ -304,7 +305,8 @@ class Naive:
                 place.state = DELAYED
             place.shelved = bool(asked.get("priority") or delays or asked.get("ttl_ms") or asked.get("after"))
             if "ids" in asked:
-                queue.ids[asked["ids"][at]] = (first + at, self.now_ms + queue.options["unique_ms"])
+                until_ms = self.now_ms + queue.options["unique_ms"]
+                queue.ids[asked["ids"][at]] = (first + at, until_ms, until_ms)
             for name, start, some in asked.get("after", ()):
                 parent = self.queues[name]
                 for offset in range(start, start + some):
@@ -395,12 +397,12 @@ class Naive:
     def forget_ids(self, name: str, ids: tuple[str, ...]) -> None:
         queue = self.queue(name)
         for id in ids:
-            offset, until_ms = queue.ids.get(id, (0, self.now_ms + 1))
-            if until_ms <= self.now_ms:
+            offset, until_ms, look_ms = queue.ids.get(id, (0, 0, self.now_ms + 1))
+            if look_ms <= self.now_ms:
                 if queue.groups[""][offset].state in ENDED:
                     del queue.ids[id]
                 else:
-                    queue.ids[id] = (offset, self.now_ms + max(1, queue.options["unique_ms"]))
+                    queue.ids[id] = (offset, until_ms, self.now_ms + LOOK_AGAIN_MS)
 
     def _check_room(self, queue: NaiveQueue, count: int, size: int) -> None:
         limit, size_limit = queue.options["max_messages"], queue.options["max_bytes"]

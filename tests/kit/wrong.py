@@ -45,6 +45,11 @@ NO_OPTIONS = (
     1, "max", [], True, {"max_mesages": 1}, {"max_messages": 0}, {"max_messages": "9"}, {"max_messages": NAN},
     {"max_bytes": -1}, {"max_failures": 1.5}, {"retry_delay_ms": None}, {"retry_delay_ms": HUGE}, {"result_ttl_ms": -5},
     {"result_queue": ""}, {"result_queue": 1}, {"result_queue": b"jobs"}, {"result_queue": "a/b"},
+    {"overflow": "explode"}, {"overflow": None}, {"max_message": 0}, {"rate": 5}, {"rate": [1]}, {"rate": [0, 1]},
+    {"rate": [1, 0]}, {"rate": [1, 1, 1]}, {"rate": ["1", 1]}, {"rate": [1.5, 1]}, {"rate": "1/s"}, {"max_leased": 0},
+    {"ordered_by": "size"}, {"ordered_by": 1}, {"retry_backoff": "linear"}, {"retry_backoff": None},
+    {"retry_delay_max_ms": -1}, {"retry_delay_max_ms": "1h"}, {"retry_jitter": 101}, {"retry_jitter": -1},
+    {"unique_ms": -1}, {"unique_ms": None}, {"result_queue": ""}, {"result_queue": "a b"}, {"result_queue": 5},
     {b"max_messages": 1}, DEEP, DEEP_MAP, Raw(b"\x81\xacmax_messages" + DEEP),
     Raw(b"\x81\xd9\x80" + b"x" * 128 + b"\x01"),
 )  # fmt: skip
@@ -63,12 +68,27 @@ NO_PAYLOAD = (
     b"\x92\x91\xc4\x01a\x91\x81\xa2\xff\xfe\x01", b"\x91" * 1100 + b"\xc0",
 )  # fmt: skip
 
+NO_TIME = ("1", 1.5, True, -1, HUGE, NAN, b"1", [], [1, 2], ["1"], [-1], {}, DEEP)  # for one message
+NO_RETENTION = ({"retention_ms": 0}, {"retention_bytes": 0}, {"retention_messages": -1}, {"retention_ms": "7d"})
+PROPERTIES: dict[str, tuple[Any, ...]] = {
+    "priority": ("1", 1.5, True, -1, 10, HUGE, NAN, [], {}, DEEP),
+    "delay_ms": NO_TIME, "due_ms": NO_TIME, "ttl_ms": ("1", 0, -1, 1.5, True, HUGE, [1], {}, DEEP),
+    "ids": ("a", 1, [], [""], ["a", "b"], ["x" * 201], [1], [b"a"], [None], [["a"]], {}, True, DEEP),
+    "after": ("jobs/0", 0, [], ["jobs/0"], [["jobs", 0]], [["jobs", 0, 0]], [["jobs", -1, 1]], [["jobs", 0, HUGE]],
+              [[1, 0, 1]], [["jobs", "0", 1]], [["jobs", 0.5, 1]], [["jobs", True, 1]], [["jobs", 0, 1, 1]],
+              [["jobs", 0, 1]] * 10_001, {}, DEEP),
+    "on_failure": ("explode", "", 1, b"cancel", True, [], "cancel", DEEP),  # without `after`, the right word is wrong
+    "max_failures": ("1", 0, -1, 1.5, True, HUGE, [], DEEP), "retry_delay_ms": ("1", -1, 1.5, True, HUGE, DEEP),
+    "retry_backoff": ("linear", "", 1, b"constant", True, DEEP), "retry_delay_max_ms": ("1h", -1, 1.5, HUGE, DEEP),
+    "retry_jitter": ("1", -1, 101, 1.5, True, DEEP),
+}  # fmt: skip
+
 ONE = wire.pack_payload([b"a"])
 # op -> (good args, payload, {argument: wrong values}); an argument that is required is also left out.
 CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ...]]]] = {
     "create": ({"name": "new", "kind": "queue"}, None, {
         "name": NO_NAME, "kind": (*NO_TEXT, "stack"), "options": NO_OPTIONS}),
-    "configure": ({"name": "jobs", "options": {}}, None, {"name": NO_NAME, "options": NO_OPTIONS}),
+    "configure": ({"name": "jobs", "options": {}}, None, {"name": NO_NAME, "options": (*NO_OPTIONS, *NO_RETENTION)}),
     "delete": ({"name": "jobs"}, None, {"name": NO_NAME}),
     "purge": ({"name": "jobs"}, None, {"name": NO_NAME}),
     "pause": ({"name": "jobs"}, None, {"name": NO_NAME}),
@@ -78,7 +98,8 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
     "group_seek": ({"topic": "news", "group": "g", "start": "offset", "at": 0}, None, {
         "topic": NO_NAME, "group": NO_NAME, "start": (*NO_TEXT, "middle"), "at": (*NO_NUMBER, 1)}),
     "group_delete": ({"topic": "news", "group": "g"}, None, {"topic": NO_NAME, "group": NO_NAME}),
-    "append": ({"queue": "jobs", "count": 1}, ONE, {"queue": NO_NAME, "count": NO_COUNT, "payload": NO_PAYLOAD}),
+    "append": ({"queue": "jobs", "count": 1}, ONE, {
+        "queue": NO_NAME, "count": NO_COUNT, "payload": NO_PAYLOAD, **PROPERTIES}),
     "ack": ({"lease": 1, "ranges": [[0, 1]]}, None, {"lease": NO_NUMBER, "ranges": NO_RANGES}),
     "complete": ({"lease": 1, "ranges": [[0, 1]]}, ONE, {
         "lease": NO_NUMBER, "ranges": NO_RANGES, "payload": NO_PAYLOAD,
@@ -111,7 +132,8 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
     "job_info": ({"queue": "jobs", "offset": 0}, None, {"queue": NO_NAME, "offset": NO_NUMBER}),
     "job_explain": ({"queue": "jobs", "offset": 0}, None, {"queue": NO_NAME, "offset": NO_NUMBER}),
     "call": ({"queue": "jobs"}, ONE, {
-        "queue": (*NO_NAME, "news"), "count": (*NO_COUNT, 2), "payload": NO_PAYLOAD, "wait_ms": NO_NUMBER}),
+        "queue": (*NO_NAME, "news"), "count": (*NO_COUNT, 2), "payload": NO_PAYLOAD, "wait_ms": NO_NUMBER,
+        **PROPERTIES}),
     "cluster_add": ({"node": 9, "client": "ipc://c", "listen": "ipc://l", "publish": "ipc://p"}, None, {
         "node": NO_COUNT, "client": (*NO_TEXT, "c"), "listen": (*NO_TEXT, "tcp:/l"), "publish": (*NO_TEXT, "")}),
     "cluster_remove": ({"node": 1}, None, {"node": NO_COUNT}),
@@ -156,10 +178,11 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
         "session": (1, b"x", 1.5, [], DEEP, "", "1", "1-", "zz-0", "1-0000000000000000", "-", "x" * 9999)}),
 }  # fmt: skip
 DEFAULTED = {
-    "append": ["payload"], "complete": ["payload", "outputs"], "create": ["options"], "configure": ["options"],
+    "append": ["payload", *PROPERTIES], "complete": ["payload", "outputs"], "create": ["options"],
+    "configure": ["options"],
     "group_create": ["start", "at"], "group_seek": ["start"], "nack": ["delay_ms", "error", "reason"],
     "job_cancel": ["count"], "job_retry": ["count"], "job_retry_dead": ["limit"], "move": ["limit"],
-    "job_progress": ["text"], "call": ["count", "payload", "wait_ms"],
+    "job_progress": ["text"], "call": ["count", "payload", "wait_ms", *PROPERTIES],
     "reject": ["reason", "error"], "release": ["ranges"],
     "pull": ["group", "bytes", "lease_ms", "wait_ms"], "list": ["kind", "limit", "after"], "peek": ["group", "limit"],
     "jobs": ["limit", "status", "after"], "outcomes": ["bytes", "limit", "wait_ms"], "job_result": ["wait_ms"],

@@ -1,0 +1,271 @@
+"""When jobs run, how often, after which others, and how many at once: through the client, against a real daemon."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+import penstock
+from penstock.peers import values
+
+LIMIT_S = 20.0
+
+
+def bodies(consumer: penstock.Consumer, count: int, timeout: float = LIMIT_S) -> list[bytes]:
+    """The next `count` messages, acked one after the other as they come."""
+    found: list[bytes] = []
+    while len(found) < count and (message := consumer.receive(timeout)) is not None:
+        found.append(message.body)
+        message.ack()
+    consumer.flush()
+    return found
+
+
+def nothing(consumer: penstock.Consumer) -> bool:
+    return consumer.receive(timeout=0.05) is None
+
+
+# -- priority and time -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_more_urgent_is_given_first_and_in_order_within_one_priority(
+    client: penstock.Client, queue: str
+) -> None:
+    with client.producer(queue) as producer:
+        for number, priority in enumerate([0, 5, 9, 5, 0]):
+            producer.send(b"%d" % number, priority=priority)
+    with client.consumer(queue, prefetch=0) as consumer:
+        assert bodies(consumer, 5) == [b"2", b"1", b"3", b"0", b"4"]
+
+
+def test_a_delayed_message_comes_when_its_time_has_come(client: penstock.Client, queue: str) -> None:
+    with client.producer(queue) as producer:
+        sent = time.monotonic()
+        producer.send(b"later", delay="400ms")
+        producer.send(b"much later", due=time.time() + 3600)
+        producer.send(b"now", due=time.time() - 3600)
+    assert client.describe(queue).delayed == 2
+    assert [job.status() for job in client.job_array(f"{queue}/0-1")] == ["delayed", "delayed"]
+    with client.consumer(queue, prefetch=0) as consumer:
+        assert bodies(consumer, 2) == [b"now", b"later"]
+        assert time.monotonic() - sent >= 0.4
+
+
+def test_each_job_of_an_array_has_its_own_delay(client: penstock.Client, queue: str) -> None:
+    jobs = client.submit_many(queue, [0, 1, 2], delays=["1h", 0, "300ms"])
+    assert jobs.statuses() in ({"delayed": 2, "queued": 1}, {"delayed": 1, "queued": 2})
+    with client.consumer(queue, prefetch=0) as consumer:
+        assert bodies(consumer, 2) == [values.pack(1), values.pack(2)]
+
+
+def test_a_message_expires_when_its_time_to_live_is_over(client: penstock.Client, queue: str) -> None:
+    job = client.submit(queue, 1, ttl="100ms", delay="1h")
+    assert job.wait(timeout=LIMIT_S) == "expired"
+    with pytest.raises(penstock.JobCancelled, match="expired"):
+        job.result()
+
+
+# -- ids ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_id_is_taken_once(client: penstock.Client, queue: str) -> None:
+    first = client.submit(queue, 1, id="nightly")
+    with pytest.raises(penstock.AlreadyExists) as refusal:
+        client.submit(queue, 2, id="nightly")
+    assert refusal.value.job == first.id
+    assert client.submit(queue, 2, id="nightly", if_exists="return").id == first.id
+    assert client.describe(queue).next == 1
+
+
+def test_an_id_is_free_again_when_its_time_is_over_and_its_job_has_ended(client: penstock.Client) -> None:
+    client.create_queue("short-ids", unique="50ms")
+    first = client.submit("short-ids", 1, id="a")
+    time.sleep(0.1)
+    with pytest.raises(penstock.AlreadyExists):
+        client.submit("short-ids", 2, id="a")
+    first.cancel()
+    assert client.submit("short-ids", 3, id="a").offset == 1
+
+
+def test_one_taken_id_refuses_its_batch_and_no_other_message(client: penstock.Client, queue: str) -> None:
+    client.submit(queue, 0, id="b")
+    with pytest.raises(penstock.AlreadyExists):
+        client.submit_many(queue, [1, 2, 3], ids=["a", "b", "c"])
+    assert client.describe(queue).next == 1
+    with client.producer(queue) as producer:
+        before = producer.send(b"before")
+        taken = producer.send(b"taken", id="b")
+        after = producer.send(b"after")
+        with pytest.raises(penstock.AlreadyExists):
+            taken.wait()
+        assert (before.wait(), after.wait()) == (1, 2)
+
+
+def test_of_an_array_that_was_submitted_before_the_same_jobs_come_back(client: penstock.Client, queue: str) -> None:
+    client.submit_many(queue, [1, 2], ids=["x1", "x2"])
+    again = client.submit_many(queue, [1, 2, 3], ids=["x1", "x2", "x3"], if_exists="return")
+    assert again.id == f"{queue}/0-2"
+
+
+# -- one after the other -----------------------------------------------------------------------------------------------
+
+
+def test_a_job_waits_for_its_parents_and_is_told_which(client: penstock.Client, queue: str) -> None:
+    jobs = client.submit_many(queue, [1, 2, 3], gather=(queue, "sum"))
+    gather = jobs.gather
+    assert gather is not None
+    assert gather.status() == "waiting"
+    with client.consumer(queue, prefetch=0) as consumer:
+        for message in consumer.receive_many(10, LIMIT_S):
+            message.complete(10 * values.unpack(message.body))
+        last = consumer.receive(LIMIT_S)
+        assert last is not None
+        assert last.id == gather.id
+        assert last.all_headers["penstock-after"] == [[queue, 0, 3]]
+        last.complete(sum(client.job_array(f"{queue}/0-2").results(LIMIT_S)))
+    assert gather.result(LIMIT_S) == 60
+
+
+def test_a_parent_that_fails_cancels_or_releases_as_it_was_said(client: penstock.Client, queue: str) -> None:
+    parent = client.submit(queue, 0)
+    cancelled = client.submit(queue, 1, after=parent)
+    released = client.submit(queue, 2, after=[parent.id], on_failure="release")
+    parent.cancel()
+    assert cancelled.wait(LIMIT_S) == "cancelled"
+    with pytest.raises(penstock.JobCancelled):
+        cancelled.result()
+    with client.consumer(queue, prefetch=0) as consumer:
+        message = consumer.receive(LIMIT_S)
+        assert message is not None
+        assert message.id == released.id
+
+
+def test_a_parent_that_never_was_is_refused(client: penstock.Client, queue: str) -> None:
+    with pytest.raises(penstock.NotFound):
+        client.submit(queue, 1, after=f"{queue}/77")
+    with pytest.raises(penstock.NotFound):
+        client.submit(queue, 1, after="no-such-queue/0")
+
+
+# -- tries -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_has_a_retry_policy_of_its_own(client: penstock.Client, queue: str) -> None:
+    job = client.submit(queue, 1, max_failures=2, retry_delay="200ms", retry_backoff="exponential")
+    with client.consumer(queue, prefetch=0) as consumer:
+        first = consumer.receive(LIMIT_S)
+        assert first is not None
+        nacked = time.monotonic()
+        first.nack().wait()
+        assert job.status() == "failed"
+        second = consumer.receive(LIMIT_S)
+        assert second is not None
+        assert time.monotonic() - nacked >= 0.2
+        assert (second.attempt, second.failures) == (2, 1)
+        second.nack().wait()
+    assert job.wait(LIMIT_S) == "dead"
+
+
+def test_the_pauses_of_a_queue_grow(client: penstock.Client) -> None:
+    info = client.create_queue(
+        "growing", retry_delay="100ms", retry_backoff="exponential", retry_delay_max="1h", retry_jitter=10
+    )
+    assert isinstance(info, penstock.QueueInfo)
+    found = (info.retry_delay_ms, info.retry_backoff, info.retry_delay_max_ms, info.retry_jitter)
+    assert found == (100, "exponential", 3_600_000, 10)
+
+
+# -- order and limits --------------------------------------------------------------------------------------------------
+
+
+def test_of_one_key_one_message_is_in_hand_at_a_time(client: penstock.Client) -> None:
+    client.create_queue("by-key", ordered_by="key")
+    with client.producer("by-key") as producer:
+        for body, key in ((b"a1", "a"), (b"a2", "a"), (b"b1", "b"), (b"free", None)):
+            producer.send(body, key=key)
+    with client.consumer("by-key", prefetch=0) as consumer:
+        first = consumer.receive_many(10, LIMIT_S)
+        assert sorted(message.body for message in first) == [b"a1", b"b1", b"free"]
+        assert nothing(consumer)
+        consumer.ack_many(first)
+        assert bodies(consumer, 1) == [b"a2"]
+
+
+def test_a_retry_blocks_its_key_only(client: penstock.Client) -> None:
+    client.create_queue("blocked-key", ordered_by="key")
+    with client.producer("blocked-key") as producer:
+        producer.send_many([b"a1", b"a2"], key="a")
+        producer.send_many([b"b1", b"b2"], key="b")
+    with client.consumer("blocked-key", prefetch=0) as consumer:
+        for message in consumer.receive_many(10, LIMIT_S):
+            if message.body == b"a1":
+                message.nack(delay="1h")
+            else:
+                message.ack()
+        assert bodies(consumer, 1) == [b"b2"]
+        assert nothing(consumer)
+
+
+def test_no_more_are_given_than_the_limit_of_the_queue(client: penstock.Client, queue: str) -> None:
+    client.configure(queue, max_leased=2)
+    with client.producer(queue) as producer:
+        producer.send_many([b"%d" % number for number in range(5)])
+    with client.consumer(queue, prefetch=0) as consumer:
+        first = consumer.receive_many(10, LIMIT_S)
+        assert len(first) == 2
+        assert nothing(consumer)
+        first[0].ack().wait()
+        assert len(consumer.receive_many(10, LIMIT_S)) == 1
+
+
+def test_no_more_are_given_than_the_rate_allows(client: penstock.Client) -> None:
+    client.create_queue("slow", rate="1/h")
+    with client.producer("slow") as producer:
+        producer.send_many([b"x"] * 10)
+    with client.consumer("slow", prefetch=0) as consumer:
+        assert len(consumer.receive_many(10, LIMIT_S)) == 1
+        assert nothing(consumer)
+        client.configure("slow", rate=None)
+        assert len(bodies(consumer, 9)) == 9
+
+
+def test_a_body_that_is_too_large_for_its_queue_is_refused(client: penstock.Client, queue: str) -> None:
+    client.configure(queue, max_message="1KiB")
+    with client.producer(queue) as producer:
+        with pytest.raises(penstock.TooLarge, match="max_message"):
+            producer.send(bytes(1025)).wait(LIMIT_S)
+        assert producer.send(bytes(1024)).wait(LIMIT_S) == 0
+
+
+def test_the_oldest_go_where_that_was_said(client: penstock.Client, queue: str) -> None:
+    client.configure(queue, max_messages=3, overflow="drop_oldest")
+    with client.producer(queue) as producer:
+        for number in range(5):
+            producer.send(b"%d" % number).wait(LIMIT_S)
+    with client.consumer(queue, prefetch=0) as consumer:
+        assert bodies(consumer, 3) == [b"2", b"3", b"4"]
+
+
+def test_the_options_of_a_queue_come_back(client: penstock.Client) -> None:
+    options: dict[str, Any] = {
+        "max_messages": 5, "max_bytes": 2**20, "overflow": "drop_oldest", "max_message": 100, "max_leased": 7,
+        "ordered_by": "key", "retry_jitter": 3, "result_queue": "results",
+    }  # fmt: skip
+    client.create_queue("results")
+    client.create_queue("all-options", rate="10/m", unique="1h", result_ttl="2h", **options)
+    info = client.describe("all-options")
+    assert isinstance(info, penstock.QueueInfo)
+    assert {name: getattr(info, name) for name in options} == options
+    assert (info.rate, info.unique_ms, info.result_ttl_ms) == ((10, 60_000), 3_600_000, 7_200_000)
+    changed = client.configure("all-options", rate=None, overflow="reject")
+    assert isinstance(changed, penstock.QueueInfo)
+    assert (changed.rate, changed.overflow, changed.max_leased) == (None, "reject", 7)
+
+
+@pytest.mark.parametrize("options", [{"priority": 1}, {"delay": 1}, {"ttl": 1}, {"id": "a"}])
+def test_topics_have_no_such_properties(client: penstock.Client, options: Any) -> None:
+    client.create_topic("plain-topic", exist_ok=True)
+    with client.producer("plain-topic") as producer, pytest.raises(penstock.InvalidArgument, match="topic"):
+        producer.send(b"x", **options).wait(LIMIT_S)
