@@ -61,15 +61,15 @@ def forget_job(state: State, entry: Entry, command: m.ForgetJob) -> Answer:
     """The outcome of a job goes now, with its notes."""
     queue = job_queue(state, command.queue)
     offset = command.offset
-    session = state.sessions.get(entry.session)
-    if session is not None:
-        session.drop_call(command.queue, offset)
     outcome = queue.outcomes.at(offset)
     if outcome is None:
         if not 0 <= offset < queue.next:
             raise NotFound(f"there is no job {queue.name}/{offset}", "look at the list of jobs for its number")
         if not queue.groups[""].has_ended(offset):
             raise InvalidArgument(f"job {queue.name}/{offset} has not ended", "cancel it first")
-        return OK  # acked plainly, or forgotten already
-    state.forget_outcome(queue, outcome, offset)
+    session = state.sessions.get(entry.session)
+    if session is not None:
+        session.drop_call(command.queue, offset)
+    if outcome is not None:  # else it was acked plainly, or is forgotten already
+        state.forget_outcome(queue, outcome, offset)
     return OK

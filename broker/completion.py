@@ -33,8 +33,8 @@ def complete(state: State, entry: Entry, command: m.Complete) -> Answer:
     for span in taken:
         add_outcome(state, queue, span, "done", holder=holder, start=at, each=True)
         at += span.end - span.first
-    for name, count, size in command.outputs:
-        _append(state, state.queue(name), entry, at, count, size, command, None)
+    for name, count, size, keys in command.outputs:
+        _append(state, state.queue(name), entry, at, count, size, command, None, keys)
         at += count
     if queue.options.result_queue is not None:
         _append_results(state, queue, entry, command, taken)
@@ -45,7 +45,7 @@ def complete(state: State, entry: Entry, command: m.Complete) -> Answer:
 def _check_targets(state: State, queue: Queue, command: m.Complete) -> None:
     """Raises NotFound or QueueFull if something of the outputs or results has no place to go."""
     wanted: dict[str, tuple[int, int]] = {}
-    for name, count, size in command.outputs:
+    for name, count, size, _ in command.outputs:
         before = wanted.get(name, (0, 0))
         wanted[name] = before[0] + count, before[1] + size
     target = queue.options.result_queue
@@ -78,11 +78,15 @@ def _append(
     size: int,
     command: m.Complete,
     note: dict[str, Any] | None,
+    keys: tuple[str | None, ...] | None = None,
 ) -> None:
     """Bodies of the entry become messages. The outcomes hold the entry already, so this is one holder more."""
     make_room(state, queue, count, size)
     state.hold(entry.index)
-    first = queue.append(entry.index, start, count, command.total, size, entry.stamp_ms, command.plain, note)
+    first = queue.append(
+        entry.index, start, count, command.total, size, entry.stamp_ms, command.plain, note, None,
+        keys if queue.options.ordered_by else None,
+    )  # fmt: skip
     state.touched_queues.add(queue.id)
     state.wake(queue)
     if queue.kind == QUEUE:

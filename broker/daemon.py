@@ -152,7 +152,7 @@ class Daemon:
             raise StartError(
                 f"the public key of {config.security.key_file} is {keys.public}, and the cluster knows node {me} by "
                 f"{address.key}",
-                "give the secret key that belongs to it as security.key_file; with a new key it has to join under a new id",
+                "give the secret key that belongs to it as security.key_file; a node with a new key has to join anew",
             )
         return keys
 

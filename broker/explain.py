@@ -21,6 +21,7 @@ class Consumers(NamedTuple):
 
     waiting: int
     granted_ms: int | None
+    window: int = 1 << 62  # how many messages may be in hand at a time
 
 
 def explain(state: State, name: str, offset: int, now_ms: int, consumers: Consumers) -> list[dict[str, Any]]:
@@ -63,7 +64,8 @@ def _waiting(state: State, queue: Queue, jobs: Jobs, offset: int, consumers: Con
         last = note.failures[-1] if note is not None and note.failures else None
         after = f", after it failed: {last.reason or last.how}" if last is not None else ""
         yield _reason("delayed", f"it is delayed until {_clock(due_ms)} ({_span(due_ms - now_ms)} from now){after}")
-    yield from _held_back(state, queue, offset, now_ms)
+    held_back = list(_held_back(state, queue, offset, now_ms, consumers))
+    yield from held_back
     recent = consumers.granted_ms is not None and now_ms - consumers.granted_ms < IDLE_MS
     if not consumers.waiting and not recent:
         ever = f", the last one took something at {_clock(consumers.granted_ms)}" if consumers.granted_ms else ""
@@ -71,11 +73,11 @@ def _waiting(state: State, queue: Queue, jobs: Jobs, offset: int, consumers: Con
     ahead = jobs.ahead(offset)
     if ahead:
         yield _reason("behind", f"{ahead} others are before it")
-    elif not queue.paused and (due_ms is None or due_ms <= now_ms) and (consumers.waiting or recent):
+    elif not held_back and not queue.paused and (due_ms is None or due_ms <= now_ms) and (consumers.waiting or recent):
         yield _reason("next", "it is next: a consumer that asks will be given it")
 
 
-def _held_back(state: State, queue: Queue, offset: int, now_ms: int) -> Iterator[dict[str, Any]]:
+def _held_back(state: State, queue: Queue, offset: int, now_ms: int, consumers: Consumers) -> Iterator[dict[str, Any]]:
     """What keeps the job itself, or its whole queue, from being given."""
     group, options = queue.groups[""], queue.options
     spot = group.shelf.at(offset)
@@ -87,6 +89,8 @@ def _held_back(state: State, queue: Queue, offset: int, now_ms: int) -> Iterator
         yield _reason("key", f"{queue.name}/{owner}, which has the same key {key!r}, is not done")
     if options.max_leased is not None and group.leased >= options.max_leased:
         yield _reason("max_leased", f"{group.leased} jobs run, and {queue.name} allows for {options.max_leased}")
+    if group.leased >= consumers.window:
+        yield _reason("window", f"{group.leased} messages are in hand, and no more may be: some must be settled first")
     if options.rate is not None and not queue.rate.allowance(options.rate, now_ms):
         messages, period_ms = options.rate
         yield _reason("rate", f"the rate of {queue.name} is {messages} in {_span(period_ms)}, and that is used up")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..peers import messages as m
 from ..peers.errors import InvalidArgument, TooLarge, shown
-from ..peers.wire import pack_payload, unpack_payload
+from ..peers.wire import pack_payload
 from . import requests as ask
 from .notes import LINES_BYTES, LINES_MAX, REASON_MAX
 from .options import NAME
@@ -23,16 +23,14 @@ def complete(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     settled = ask.ranges(args)
     outputs = _outputs(args)
     results = sum([count for _, count in settled])
-    raw, _, headers = ask.bodies(payload, results + sum([count for _, count in outputs]), bounds)
-    sized: list[tuple[str, int, int]] = []
-    size = len(raw)
-    if outputs:
-        sizes = [*map(len, unpack_payload(raw)[0])]
-        at, size = results, sum(sizes[:results])
-        for name, count in outputs:
-            sized.append((name, count, sum(sizes[at : at + count])))
-            at += count
     total = results + sum([count for _, count in outputs])
+    raw, some, headers = ask.bodies(payload, total, bounds)
+    sized: list[m.Output] = []
+    at, size = results, len(raw) if not outputs else sum(map(len, some[:results]))
+    for name, count in outputs:
+        keys = ask.check_for(bounds.queues.get(name), some[at : at + count], headers and headers[at : at + count])
+        sized.append((name, count, sum(map(len, some[at : at + count])), keys))
+        at += count
     return Proposal(m.Complete(ask.lease_of(args), settled, tuple(sized), total, size, headers is None), raw)
 
 

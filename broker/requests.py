@@ -184,17 +184,21 @@ def append_of(args: Args, payload: bytes | None, bounds: Bounds) -> m.Append:
     count = integer(args, "count", 1, OFFSET_MAX)
     raw, some, headers = bodies(payload, count, bounds)
     properties = properties_of(args, count) if len(args) > 2 else None
-    keys = None
-    queue = bounds.queues.get(name)
-    if queue is not None:
-        if (largest := queue.options.max_message) is not None and max(map(len, some)) > largest:
-            raise TooLarge(
-                f"a body has {max(map(len, some))} bytes, {name} takes at most {largest}",
-                "send smaller ones, or raise max_message of the queue",
-            )
-        if queue.options.ordered_by:
-            keys = keys_of(headers)
-    return m.Append(name, count, len(raw), headers is None, properties, keys)
+    return m.Append(
+        name, count, len(raw), headers is None, properties, check_for(bounds.queues.get(name), some, headers)
+    )
+
+
+def check_for(queue: Queue | None, some: list[bytes], headers: Headers) -> tuple[str | None, ...] | None:
+    """What a queue asks of the messages of a batch; the keys, if it is ordered by them. Raises TooLarge."""
+    if queue is None:
+        return None
+    if (largest := queue.options.max_message) is not None and max(map(len, some)) > largest:
+        raise TooLarge(
+            f"a body has {max(map(len, some))} bytes, {queue.name} takes at most {largest}",
+            "send smaller ones, or raise max_message of the queue",
+        )
+    return keys_of(headers) if queue.options.ordered_by else None
 
 
 def bodies(payload: bytes | None, count: int, bounds: Bounds) -> tuple[bytes, list[bytes], Headers]:

@@ -13,8 +13,10 @@ from .jobs import Jobs, job_queue
 from .origins import note_at, note_that_stays
 from .publish import make_room
 from .queues import Queue
+from .ranges import RangeSet
 from .retries import DEAD, share_ready
 from .sessions import Answer
+from .shelf import HELD
 from .state import State
 
 
@@ -140,17 +142,18 @@ def _submit_again(state: State, queue: Queue, letters: list[Letter]) -> Answer:
 
 
 def move(state: State, command: m.Move) -> Answer:
-    """The oldest waiting messages of a queue leave it for another one; there they are new."""
+    """The oldest messages that are ready leave a queue for another one; there they are new."""
     queue, target = job_queue(state, command.queue), job_queue(state, command.target)
     if queue is target:
         raise InvalidArgument(f"target is {target.name}, which is where they are", "name another queue")
     parts: list[tuple[Queue, int, int]] = []
     left = command.limit
-    for start, stop in waiting_parts(state, queue, 0, queue.next):
-        if left:
-            stop = min(stop, start + left)
-            left -= stop - start
-            parts.append((queue, start, stop))
+    for start, stop in _ready_parts(state, queue):
+        stop = min(stop, start + left)
+        left -= stop - start
+        parts.append((queue, start, stop))
+        if not left:
+            break
     _make_room(state, target, parts, may_drop=True)
     first = target.next
     for _, start, stop in parts:
@@ -162,6 +165,14 @@ def move(state: State, command: m.Move) -> Answer:
         state.ended[queue.name] = None
         state.drop(queue)
     return Answer("ok", {"moved": command.limit - left})
+
+
+def _ready_parts(state: State, queue: Queue) -> Iterator[tuple[int, int]]:
+    """The stretches that wait for nothing but a consumer. Those that wait for their time or for other jobs stay."""
+    spots = queue.groups[""].shelf.spots()
+    later = RangeSet((it.first, it.end) for it in spots if it.due_ms == HELD or it.due_ms > state.stamp_ms)
+    for start, stop in waiting_parts(state, queue, 0, queue.next):
+        yield from later.gaps(start, stop)
 
 
 def _make_room(state: State, target: Queue, parts: list[tuple[Queue, int, int]], may_drop: bool) -> None:

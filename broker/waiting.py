@@ -112,7 +112,7 @@ class Waiting:
         """Who is there to take messages of a queue, as far as this node knows."""
         waiting = len(self._pulls.all((name, "")))
         queue = self.desk.state.queue(name)
-        return Consumers(waiting, self._grants.get(queue.id))
+        return Consumers(waiting, self._grants.get(queue.id), self.desk.limits.in_flight_max)
 
     def take_back(self, lost: Sequence[bytes]) -> None:
         """Deliveries that could not be sent: nobody has them, so their messages need not wait for the lease to end."""

@@ -5,7 +5,7 @@ A command's code is its place on disk: never reuse one, never change the order o
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 Ranges = tuple[tuple[int, int], ...]  # (first, count), ...
 
@@ -105,10 +105,13 @@ class Ack(NamedTuple):
     ranges: Ranges
 
 
+Output: TypeAlias = tuple[str, int, int, tuple[str | None, ...] | None]  # (queue, count, bytes, keys)
+
+
 class Complete(NamedTuple):
     lease: int
     ranges: Ranges
-    outputs: tuple[tuple[str, int, int], ...] = ()  # (queue, count, bytes): messages to append, behind the results
+    outputs: tuple[Output, ...] = ()  # messages to append; their bodies are behind the results
     total: int = 0  # bodies: results and outputs
     size: int = 0  # bytes of the results
     plain: bool = True  # the payload has no headers
@@ -215,7 +218,7 @@ class RetryDead(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Waiting messages of a queue go to another one, the oldest first, `limit` of them."""
+    """Ready messages of a queue go to another one, the oldest first, `limit` of them."""
 
     queue: str
     target: str

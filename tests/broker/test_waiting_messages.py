@@ -61,6 +61,18 @@ def test_the_higher_priority_goes_first_and_within_one_the_older(pause: Restart)
     assert take(resumed(world, ana)) == [b"nine 1", b"nine 2", b"five", b"plain 1", b"plain 2"]
 
 
+def test_a_time_to_live_is_no_way_to_the_front(pause: Restart) -> None:
+    world, ana = opened()
+    put(ana, b"1")
+    put(ana, b"2", ttl_ms=20_000)
+    put(ana, b"3")
+    put(ana, b"4", ttl_ms=20_000)
+    pause(world)
+    ana = resumed(world, ana)
+    assert take(ana, 3) == [b"1", b"2", b"3"]
+    assert take(ana, 3) == [b"4"]
+
+
 def test_a_delayed_message_is_given_when_it_is_due_to_who_waits_for_it(pause: Restart) -> None:
     world, ana = opened()
     put(ana, b"later", b"soon", delay_ms=[5_000, 1_000])
@@ -125,7 +137,7 @@ def test_a_failed_parent_cancels_or_releases_its_children_and_theirs(policy: str
 
 
 def test_who_waits_for_what_has_ended_already_waits_no_more() -> None:
-    world, ana = opened()
+    _world, ana = opened()
     put(ana, b"good", b"bad")
     lease = ana.pull("work", 2).ok["lease"]
     ana.do("ack", lease=lease, ranges=[[0, 1]])
@@ -138,7 +150,7 @@ def test_who_waits_for_what_has_ended_already_waits_no_more() -> None:
 
 
 def test_a_purge_and_a_delete_are_failures_to_who_waits() -> None:
-    world, ana = opened()
+    _world, ana = opened()
     ana.do("create", name="other", kind="queue")
     put(ana, b"a", queue="other")
     put(ana, b"b", queue="other")
@@ -200,7 +212,7 @@ def test_jitter_takes_a_part_of_the_delay_and_is_the_same_in_every_replay() -> N
 
 
 def test_a_priority_outlives_failure_death_and_retry() -> None:
-    world, ana = opened(max_failures=2)
+    _world, ana = opened(max_failures=2)
     put(ana, b"urgent", priority=7)
     put(ana, b"plain", b"plain 2")
     for _ in range(2):
