@@ -160,8 +160,16 @@ class AsyncConnection(Channel):
     def _forget(self, requests: Sequence[Request]) -> None:
         """Nobody waits for them any more: what is parked at the daemon leaves its place there."""
         for request in requests:
-            if request.wait_ms and not request.done and self.dead is None:
+            request.then = self._orphaned
+            if request.done:
+                self._orphaned(request)
+            elif request.wait_ms and self.dead is None:
                 self._end_wait(request)
+
+    def _orphaned(self, request: Request) -> None:
+        if request.orphaned is not None and request.error is None:
+            for more in request.orphaned(request):
+                self.ask(more)
 
     def _end_wait(self, request: Request) -> None:
         self.session.end_wait(request, self.now_ms())

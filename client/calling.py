@@ -19,7 +19,8 @@ from .submit import WORK, work_header
 def call(
     queue: str, args: Any, task: str | None, timeout: float | str | None, keep: bool, options: Mapping[str, Any]
 ) -> Steps[Any]:
-    """Submit, wait, take the result and have it forgotten. With `keep`, what runs at the time-out goes on."""
+    """Submit, wait, take the result and have it forgotten. With `keep`, what runs when the time is over, or when who
+    waits is cancelled, goes on."""
     given = dict(options)
     if given.pop("if_exists", None) is not None:
         raise InvalidArgument("if_exists is for submit", "a call is answered by its own job: leave it out")
@@ -31,9 +32,11 @@ def call(
     deadline = Deadline(timeout)
     wait_ms = deadline.wait_ms(PARK_MS)
     asked = {"queue": queue, "wait_ms": wait_ms, **properties}
-    request = yield Request("call", asked, payload, counted=True, wait_ms=wait_ms)
+    leave = None if keep else lambda answer: _leave({"queue": queue, "offset": answer.body["offset"]})
+    request = yield Request("call", asked, payload, counted=True, wait_ms=wait_ms, orphaned=leave)
     offset = int(request.body["offset"])
     place = {"queue": queue, "offset": offset}
+    leave = None if keep else lambda _: _leave(place)
     while request.body["status"] not in ENDED:
         if deadline.over:
             if not keep:
@@ -41,7 +44,7 @@ def call(
             status = request.body["status"]
             raise Timeout(f"job {queue}/{offset} is {status} and did not end within {timeout}", "wait longer")
         wait_ms = deadline.wait_ms(PARK_MS)
-        request = yield Request("job_result", {**place, "wait_ms": wait_ms}, wait_ms=wait_ms)
+        request = yield Request("job_result", {**place, "wait_ms": wait_ms}, wait_ms=wait_ms, orphaned=leave)
     yield Tell("job_forget", place, counted=True)
     return JobOutcome.from_answer(queue, offset, request).result()
 
@@ -50,3 +53,8 @@ def _give_up(place: Mapping[str, Any]) -> Steps[None]:
     with contextlib.suppress(InvalidArgument):  # it ended in this very moment: too late for the caller all the same
         yield Request("job_cancel", place, counted=True)
     yield Tell("job_forget", place, counted=True)
+
+
+def _leave(place: Mapping[str, Any]) -> list[Request]:
+    """The same for a caller who is not there any more."""
+    return [Request(op, place, counted=True) for op in ("job_cancel", "job_forget")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..peers.errors import PenstockError
@@ -23,12 +23,13 @@ class Request:
 
     `counted`: it changes state and takes part in the numbering that makes a repeat harmless. `wait_ms`: how long the
     daemon may park it. `single`: if its connection is lost it fails, and is not asked again. `then` is called once,
-    when it is done, by the thread that heard the answer.
+    when it is done, by the thread that heard the answer. `orphaned`: what to ask once the answer is there, if whoever
+    waited for it was cancelled meanwhile.
     """
 
     __slots__ = (
         "args", "asked_ms", "body", "counted", "data", "deadline_ms", "done", "error", "frames", "link", "op",
-        "payload", "refused_ms", "sent_ms", "sequence", "single", "then", "wait_ms",
+        "orphaned", "payload", "refused_ms", "sent_ms", "sequence", "single", "then", "wait_ms",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +43,7 @@ class Request:
         deadline_ms: int | None = None,
         single: bool = False,
         then: Callable[[Request], None] | None = None,
+        orphaned: Callable[[Request], Sequence[Request]] | None = None,
     ) -> None:
         self.op = op
         self.args = args
@@ -51,6 +53,7 @@ class Request:
         self.deadline_ms = deadline_ms
         self.single = single
         self.then = then
+        self.orphaned = orphaned
         self.done = False
         self.body: dict[str, Any] = {}
         self.data: bytes | None = None
