@@ -256,17 +256,17 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
 
     # -- settling --------------------------------------------------------------------------------------------------
 
-    def ack(self, message: Message) -> AckReceipt:
+    def ack(self, message: BaseMessage) -> AckReceipt:
         """Done: the message is gone for good."""
         return self._settle("ack", [message], {})
 
-    def ack_many(self, messages: Sequence[Message]) -> AckReceipt:
+    def ack_many(self, messages: Sequence[BaseMessage]) -> AckReceipt:
         """Done: these are gone for good. Fastest with messages in the order they were received in."""
         return self._settle("ack", messages, {})
 
     def nack_many(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[BaseMessage],
         delay: float | str | None = None,
         error: BaseException | Mapping[str, Any] | str | None = None,
     ) -> AckReceipt:
@@ -283,7 +283,7 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
 
     def fail_many(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[BaseMessage],
         error: BaseException | Mapping[str, Any] | str,
         delay: float | str | None = None,
     ) -> AckReceipt:
@@ -292,7 +292,7 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
 
     def reject_many(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[BaseMessage],
         reason: str = "",
         error: BaseException | Mapping[str, Any] | str | None = None,
     ) -> AckReceipt:
@@ -302,12 +302,12 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
             args = {"error": pack_error(error), "reason": reason_of(error), **args}
         return self._settle("reject", messages, args)
 
-    def release_many(self, messages: Sequence[Message]) -> AckReceipt:
+    def release_many(self, messages: Sequence[BaseMessage]) -> AckReceipt:
         """Give these back unworked: no failure is counted."""
         return self._settle("release", messages, {})
 
     def complete(
-        self, message: Message, result: Any = None, outputs: Mapping[str, Sequence[bytes]] | None = None
+        self, message: BaseMessage, result: Any = None, outputs: Mapping[str, Sequence[bytes]] | None = None
     ) -> AckReceipt:
         """Done, with a result (a msgpack value, numpy arrays included), in one step.
 
@@ -322,21 +322,21 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
             self._check_mine(message._delivery)
             return self.RECEIPT(self, [self._settler.complete_with(message, packed, outputs)])
 
-    def progress(self, message: Message, fraction: float, text: str = "") -> AckReceipt:
+    def progress(self, message: BaseMessage, fraction: float, text: str = "") -> AckReceipt:
         """Tell how far the job is: a fraction, 0 to 1, and a text of at most 500 characters. Raises InvalidArgument."""
         if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
             raise InvalidArgument(f"fraction is {fraction!r}", "give a number from 0 to 1")
         return self._tell(message, "job_progress", {"progress": float(fraction), "text": text[:500]})
 
-    def log(self, message: Message, *lines: str) -> AckReceipt:
+    def log(self, message: BaseMessage, *lines: str) -> AckReceipt:
         """Add lines to the log of the job, which keeps the latest 1000 of them, up to 64 KiB."""
         return self._tell(message, "job_log", {"lines": list(lines)})
 
-    def complete_many(self, messages: Sequence[Message], results: Sequence[Any]) -> AckReceipt:
+    def complete_many(self, messages: Sequence[BaseMessage], results: Sequence[Any]) -> AckReceipt:
         """Done, each with its result. Raises InvalidArgument for results that cannot travel; then nothing is done."""
         return self.complete_packed_many(messages, [values.pack(result) for result in results])
 
-    def complete_packed_many(self, messages: Sequence[Message], results: Sequence[bytes]) -> AckReceipt:
+    def complete_packed_many(self, messages: Sequence[BaseMessage], results: Sequence[bytes]) -> AckReceipt:
         """As `complete_many`, with results that are packed already (`penstock.peers.values.pack`)."""
         if len(messages) != len(results):
             raise InvalidArgument(f"{len(results)} results for {len(messages)} messages", "give one for each")
@@ -344,7 +344,7 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
             raise TooLarge(f"a result of {longest} bytes", f"at most {self._connection.session.max_message}")
         return self._settle("complete", messages, {}, results)
 
-    def extend(self, message: Message, duration: float | str) -> AckReceipt:
+    def extend(self, message: BaseMessage, duration: float | str) -> AckReceipt:
         """Let the lease of this message, and of all that came in the same delivery, end `duration` from now."""
         self._check()
         lease_ms = duration_ms(duration, "duration")
