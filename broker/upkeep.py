@@ -10,6 +10,7 @@ from ..peers import messages as m
 from ..peers.messages import Command
 from .options import TOPIC
 from .queues import Queue
+from .schedules import NEVER_MS
 from .state import FORGET_MAX, State, Timer
 from .topics import outlived
 
@@ -53,8 +54,11 @@ class Upkeep:
     def next_due_ms(self) -> int:
         if self.state.unswept:
             return 0
-        due_ms = min(self._look_ms, self._ages.due_ms)
-        return max(self._grace_ms, min(due_ms, self._timers[0].due_ms) if self._timers else due_ms)
+        return max(self._grace_ms, min(self._look_ms, self._ages.due_ms, self.next_timer_ms()))
+
+    def next_timer_ms(self) -> int:
+        """When a lease ends or a message may be given or outlives its time; beside that there is only tidying up."""
+        return self._timers[0].due_ms if self._timers else NEVER_MS
 
     def due(self, now_ms: int, session_timeout_ms: int) -> Iterator[Command]:
         """The commands that time asks for. Each is applied before the next one is made."""

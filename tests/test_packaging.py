@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("broker", "cli", "client", "compute", "peers")
+ROOMS = ("broker", "cli", "client", "compute", "peers", "testing")
 
 
 def test_every_folder_with_code_is_listed_and_every_listed_one_exists() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from kit.memory import MemoryDisk
 from sim.disk import Disk
 from sim.machine import Config, Machine, address_of
 
@@ -20,6 +19,7 @@ from penstock.peers.messages import Count, SetMembers
 from penstock.peers.raft.core import Raft, Timing
 from penstock.peers.raft.tail import ENTRY_BYTES, Tail
 from penstock.peers.raft.words import Append, Appended, Members, Vote
+from penstock.testing.memory import MemoryDisk
 
 
 class Replica:

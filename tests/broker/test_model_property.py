@@ -18,7 +18,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from kit.memory import MemoryDisk
 from kit.naive import LEASED, Naive, NaiveQueue, Refused
 
 from penstock.broker import checkpoint, queues, state
@@ -32,6 +31,7 @@ from penstock.peers import messages as m
 from penstock.peers.log import Entry
 from penstock.peers.raft.words import Members
 from penstock.peers.wire import pack_payload
+from penstock.testing.memory import MemoryDisk
 
 NAMES = ("a", "b", "t", "a.dead", "t.dead")
 GROUPS = ("g", "h")

@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from kit.memory import MemoryDisk
 from kit.world import COUNTED, Client, World
 
 from penstock.broker import checkpoint
@@ -19,6 +18,7 @@ from penstock.broker.desk import Limits
 from penstock.broker.model import Model
 from penstock.peers import wire
 from penstock.peers.errors import ERRORS
+from penstock.testing.memory import MemoryDisk
 
 SEEDS = 1_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 25
 STEPS = 250

@@ -5,7 +5,6 @@ from typing import Any
 
 import msgpack
 import pytest
-from kit.memory import MemoryDisk
 
 from penstock.broker import cluster
 from penstock.broker.cluster import cluster_info
@@ -23,6 +22,7 @@ from penstock.peers.messages import Address, Create, Noop, Pause, SetMembers
 from penstock.peers.raft.core import APPLY_BYTES, Raft, Timing
 from penstock.peers.raft.tail import Tail
 from penstock.peers.raft.words import Append, Appended, Members, Vote
+from penstock.testing.memory import MemoryDisk
 
 ADDRESSES = {node: Address(f"ipc://c{node}", f"ipc://l{node}", f"ipc://p{node}") for node in (1, 2, 3)}
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit.memory import MemoryDisk
 from kit.scenario import Scenario, blocks, written
 from kit.world import World
 
 from penstock.broker.desk import Limits
 from penstock.broker.store import Store
+from penstock.testing.memory import MemoryDisk
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
 MAP_BYTES = 64 << 20

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from kit.memory import MemoryDisk
 from kit.world import START_MS, Client, World
 
 from penstock.broker import checkpoint, planning, schedules
@@ -22,6 +21,7 @@ from penstock.peers import messages as m
 from penstock.peers import wire
 from penstock.peers.errors import InvalidArgument
 from penstock.peers.log import Entry
+from penstock.testing.memory import MemoryDisk
 
 MINUTE_MS = 60_000
 JOB = wire.pack_payload([b"report"], [{"penstock-task": "nightly"}])

@@ -1,12 +1,11 @@
 """Rule 10: what follows from time alone counts for the primary that saw it; a new one gives everyone time anew."""
 
-from kit.memory import MemoryDisk
-
 from penstock.broker.model import Model
 from penstock.peers import messages as m
 from penstock.peers import wire
 from penstock.peers.log import Entry
 from penstock.peers.raft.words import Append, Appended, Vote
+from penstock.testing.memory import MemoryDisk
 
 from .test_replica import Replica
 

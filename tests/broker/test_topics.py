@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.memory import MemoryDisk
 from kit.world import Client, World
 
 from penstock.broker import topics
 from penstock.broker.desk import Limits
 from penstock.broker.options import TOPIC, Options
 from penstock.broker.queues import Queue
+from penstock.testing.memory import MemoryDisk
 
 NOW_MS = 10_000
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from kit.memory import MemoryDisk
 from penstock.broker import checkpoint
 from penstock.broker.desk import Limits
 from penstock.broker.model import Model
@@ -16,6 +15,7 @@ from penstock.peers import wire
 from penstock.peers.raft.core import Raft, Timing
 from penstock.peers.raft.tail import Tail
 from penstock.peers.raft.words import Members
+from penstock.testing.memory import MemoryDisk
 
 START_MS = 1_000_000
 

@@ -12,7 +12,6 @@ from random import Random
 from typing import Any
 
 import msgpack
-from kit.memory import MemoryDisk
 
 from penstock.broker.checkpoint import Checkpoint, Writes, unpack_consensus
 from penstock.broker.rows import FORMAT
@@ -21,6 +20,7 @@ from penstock.broker.store import Recovered
 from penstock.peers.log import CorruptEntry, Entry, decode, encode, verify
 from penstock.peers.messages import SetMembers
 from penstock.peers.raft.words import Members
+from penstock.testing.memory import MemoryDisk
 
 PIECE_BYTES = 3000
 

@@ -1,4 +1,4 @@
-"""A disk in memory: rows and entries as the Store would keep them, without LMDB."""
+"""A disk in memory: rows and entries as the store of a daemon keeps them, without LMDB and without a file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import msgpack
 
-from penstock.broker.checkpoint import Checkpoint, Writes
-from penstock.broker.extents import Extent, Outcome
-from penstock.broker.notes import Note, note_of
-from penstock.peers.log import CorruptEntry, Entry, HardState, decode, encode
+from ..broker.checkpoint import Checkpoint, Writes
+from ..broker.extents import Extent, Outcome
+from ..broker.notes import Note, note_of
+from ..peers.log import CorruptEntry, Entry, HardState, decode, encode
 
 
 class MemoryDisk:
-    """Reader, Disk and store in one. `room` is what room_bytes answers."""
+    """What a node reads from and writes to. A turn is kept whole or not at all. `room`: what `room_bytes` answers."""
 
     def __init__(self, room: int = 1 << 40) -> None:
         self.room = room
