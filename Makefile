@@ -41,7 +41,7 @@ ratio: $(READY)
 	@PYTHONPATH=benchmarks $(BIN)/python -P -m ratio "$(AGAINST)" --cases "$(CASES)" --rounds $(ROUNDS) --floor $(FLOOR) \
 		$(if $(OF),--of "$(OF)") $(if $(JSON),--json)
 
-# Consensus in a seeded world of faults: SEEDS seeds from FIRST_SEED on. A failure prints its seed and its story.
+# Whole nodes and clients in a seeded world of faults: SEEDS seeds from FIRST_SEED on. A failure prints its seed and its story.
 SEEDS      ?= 1000
 FIRST_SEED ?= 0
 sim: $(READY)

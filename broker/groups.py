@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import chain, takewhile
+from itertools import takewhile
 from typing import NamedTuple
 
 from .extents import Extent, Extents
@@ -83,6 +83,16 @@ class Lease:
 
 def _first_of(span: Span) -> int:
     return span.first
+
+
+def rank(spot: Spot, fresh: int) -> tuple[int, int, int, int]:
+    """In this order spots are given; a fresh message that waits at `offset` ranks as (0, 2, 0, offset).
+
+    `fresh`: the first of those. What waits longer than that goes first, then what ripened, then each in its turn.
+    """
+    if spot.due_ms != READY:
+        return -spot.priority, 1, spot.due_ms, spot.first
+    return -spot.priority, 0 if spot.priority or spot.first < fresh else 2, 0, spot.first
 
 
 class Group:
@@ -169,15 +179,35 @@ class Group:
         shelf = self.shelf
         if shelf.total:
             for priority in shelf.priorities():
-                while (spot := shelf.next_ready(priority, now_ms)) is not None:
+                while priority and (spot := shelf.next_ready(priority, now_ms)) is not None:
                     extent = extents.at(spot.first)
                     yield extent, min(spot.end, extent.end), spot
-        while self.cursor < next_offset and shelf.blocked < BLOCKED_MAX:
-            if (end := self._behind_cursor()) is not None:
-                self.cursor = end
-                continue
-            extent = extents.at(self.cursor)
-            yield extent, min(extent.end, self._fresh_end(next_offset)), None
+        while True:
+            fresh = self._find_fresh(next_offset) and shelf.blocked < BLOCKED_MAX
+            plain = self._next_plain(self.cursor if fresh else next_offset, now_ms) if shelf.total else None
+            if plain is not None:
+                extent = extents.at(plain.first)
+                yield extent, min(plain.end, extent.end), plain
+            elif fresh:
+                extent = extents.at(self.cursor)
+                yield extent, min(extent.end, self._fresh_end(next_offset)), None
+            else:
+                return
+
+    def _next_plain(self, fresh: int, now_ms: int) -> Spot | None:
+        """What of no priority comes before the fresh message at this offset: what waits longer, then what ripened."""
+        spot = self.shelf.next_in_lane(0)
+        if spot is not None and spot.first < fresh:
+            return spot
+        return self.shelf.next_due(0, now_ms)
+
+    def _find_fresh(self, next_offset: int) -> bool:
+        """Move the cursor to the next fresh message. False: there is none."""
+        while self.cursor < next_offset:
+            if (end := self._behind_cursor()) is None:
+                return True
+            self.cursor = end
+        return False
 
     def _behind_cursor(self) -> int | None:
         """The end of what the cursor stands in, if that is not fresh."""
@@ -210,12 +240,11 @@ class Group:
 
     def peek(self, extents: Extents, next_offset: int, now_ms: int, count: int) -> list[Piece]:
         """The next `count` ready messages, about in the order in which they would be granted; nothing changes."""
-        ready = [spot for spot in self.shelf.spots() if spot.due_ms == READY or 0 < spot.due_ms <= now_ms]
-        ready.sort(key=lambda spot: (-spot.priority, spot.due_ms, spot.first))
-        spans = chain(
-            (Span(spot.first, spot.end, spot.attempt, spot.failures) for spot in ready),
-            (Span(start, end, 0, 0) for start, end in self.fresh(next_offset)),
-        )
+        fresh = list(self.fresh(next_offset))[: count + 1]
+        first = fresh[0][0] if fresh else next_offset
+        ranked = [(rank(spot, first), Span(*spot[:4])) for spot in self.shelf.spots() if spot.is_ready(now_ms)]
+        ranked += [((0, 2, 0, start), Span(start, end, 0, 0)) for start, end in fresh]
+        spans = [span for _, span in sorted(ranked)]
         pieces: list[Piece] = []
         for span in spans:
             end = min(span.end, span.first + count)

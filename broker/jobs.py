@@ -9,10 +9,10 @@ from typing import Any
 
 from ..peers.errors import InvalidArgument
 from .extents import Outcome
-from .groups import Group, Span
+from .groups import Group, Span, rank
 from .options import QUEUE
 from .queues import Queue
-from .shelf import HELD, READY, Spot
+from .shelf import HELD, Spot
 from .state import State
 
 STATUSES = (
@@ -66,17 +66,16 @@ class Jobs:
 
     def ahead(self, offset: int) -> int:
         """How many of those that could be given now come before this one."""
-        own = self.group.shelf.at(offset)
-        rank = (1, 0, 0) if own is None else _rank(own)
-        count = 0
-        for spot in self.group.shelf.spots():
-            if spot.due_ms == READY or 0 < spot.due_ms <= self.now_ms:
-                if spot.first <= offset < spot.end:
-                    count += offset - spot.first
-                elif _rank(spot) < rank:
-                    count += spot.end - spot.first
-        if own is None:
-            count += sum(stop - start for start, stop in self.group.fresh(offset))
+        group = self.group
+        first = next(group.fresh(self.queue.next), (self.queue.next, 0))[0]
+        own = group.shelf.at(offset)
+        mine = (0, 2, 0, offset) if own is None else rank(own, first)
+        count = 0 if own is None else offset - own.first
+        for spot in group.shelf.spots():
+            if spot.is_ready(self.now_ms) and rank(spot, first) < mine:
+                count += spot.end - spot.first
+        if mine[:2] == (0, 2):
+            count += sum(min(stop, offset) - start for start, stop in group.fresh(self.queue.next) if start < offset)
         return count
 
     def _place(self, offset: int) -> tuple[str, Span | None]:
@@ -91,11 +90,6 @@ class Jobs:
         if spot.failures:
             return "failed"
         return "delayed" if spot.due_ms > self.now_ms else "queued"
-
-
-def _rank(spot: Spot) -> tuple[int, int, int]:
-    """Spots are given in this order, and what was never on the shelf behind them: (1, 0, 0)."""
-    return -spot.priority, spot.due_ms, spot.first
 
 
 def _find(spans: list[Span], offset: int) -> Span | None:

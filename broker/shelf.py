@@ -33,6 +33,10 @@ class Spot(NamedTuple):
     due_ms: int
     expires_ms: int
 
+    def is_ready(self, now_ms: int) -> bool:
+        """Whether it may be given now."""
+        return self.due_ms == READY or 0 < self.due_ms <= now_ms
+
 
 class Shelf:
     """The spots of one group, none of which overlap."""
@@ -154,7 +158,11 @@ class Shelf:
         return sorted({*self._lanes, *self._dues}, reverse=True)
 
     def next_ready(self, priority: int, now_ms: int) -> Spot | None:
-        """What comes next of this priority: given back or waiting first, by offset, then what ripened, by time."""
+        """What comes next of this priority: what waits or was given back, by offset, then what ripened, by time."""
+        return self.next_in_lane(priority) or self.next_due(priority, now_ms)
+
+    def next_in_lane(self, priority: int) -> Spot | None:
+        """The lowest of this priority that could be given at any time."""
         lane = self._lanes.get(priority)
         while lane:
             spot = self._exactly(lane[0])
@@ -163,9 +171,9 @@ class Shelf:
             heappop(lane)
         if lane is not None:
             del self._lanes[priority]
-        return self._next_due(priority, now_ms)
+        return None
 
-    def _next_due(self, priority: int, now_ms: int) -> Spot | None:
+    def next_due(self, priority: int, now_ms: int) -> Spot | None:
         dues = self._dues.get(priority)
         if dues is None:
             return None
@@ -184,7 +192,7 @@ class Shelf:
         """Whether anything here could be given now."""
         if self.ready:
             return True
-        return bool(self._ripening) and any(self._next_due(priority, now_ms) for priority in self._dues)
+        return bool(self._ripening) and any(self.next_due(priority, now_ms) for priority in self._dues)
 
     def next_due_ms(self) -> int | None:
         """When something may ripen next: at or before the next delayed message does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,35 +19,40 @@ from .task import Task
 REPORT_S = 0.005  # results wait this long for company: what is lost with a helper, and done again, is no more than that
 
 
-class Helper:
-    """Serves one rank: frames of jobs in, frames of results out."""
+class Caller(ABC):
+    """Calls tasks for jobs, catches what they raise, and packs what they return."""
 
-    def __init__(
-        self, stream: socket.socket, rank: int, slots: Slots, tasks: Mapping[str, Task[..., Any]], home: Home
-    ) -> None:
-        self._stream = stream
+    def __init__(self, rank: int, tasks: Mapping[str, Task[..., Any]], home: Home) -> None:
         self._home = home
         self._rank = rank
-        self._slots = slots
-        self._slot = helper_slot(rank)
         self._tasks = tasks
 
-    def serve(self) -> None:
-        """Until the rank closes the stream."""
-        while (frame := read(self._stream)) is not None:
-            jobs = unpack_jobs(frame.payload)
-            task = self._tasks[jobs.task]
-            if task.batch and frame.kind is Kind.JOBS:
-                self._run_together(frame, task, jobs)
-            else:
-                self._run_each(frame, task, jobs)
-            self._slots.clear(self._slot)
+    @abstractmethod
+    def mark(self, batch: int, first: int, size: int) -> None:
+        """These jobs run from now on."""
+
+    @abstractmethod
+    def report(self, frame: Frame) -> None:
+        """The results of some of the jobs."""
+
+    def leading(self, task: Task[..., Any]) -> tuple[Any, ...]:
+        """What a task is called with before the arguments of its job."""
+        return ()
+
+    def run(self, frame: Frame) -> None:
+        """All jobs of a frame."""
+        jobs = unpack_jobs(frame.payload)
+        task = self._tasks[jobs.task]
+        if task.batch and frame.kind is Kind.JOBS:
+            self._run_together(frame, task, jobs)
+        else:
+            self._run_each(frame, task, jobs)
 
     def _run_each(self, frame: Frame, task: Task[..., Any], jobs: Jobs) -> None:
         report = _Report(self, frame)
         call = self._call_batch_of_one if task.batch else self._call
         for place, (body, note) in enumerate(zip(jobs.bodies, jobs.notes.each(), strict=True), frame.first):
-            self._slots.mark(self._slot, frame.batch, place, 1)
+            self.mark(frame.batch, place, 1)
             with running(self._home, (note,)):
                 report.add(call(task, body, place))
         report.send()
@@ -55,15 +61,15 @@ class Helper:
         try:
             arguments = arguments_of(body)
             task.check(arguments)
-            return packed(task.function(**arguments))
+            return packed(task.function(*self.leading(task), **arguments))
         except BaseException as error:  # SystemExit and the like are the job's fault too, and end the job only
-            return self._fault(place, error)
+            return self.fault(place, error)
 
     def _run_together(self, frame: Frame, task: Task[..., Any], jobs: Jobs) -> None:
         """All jobs in one call. If that raises, each gets a call of its own, so that only the culprit fails."""
         began = time.perf_counter()
         answers: list[Any] | None
-        self._slots.mark(self._slot, frame.batch, frame.first, frame.size)
+        self.mark(frame.batch, frame.first, frame.size)
         try:
             maps = [arguments_of(body) for body in jobs.bodies]
             with running(self._home, tuple(jobs.notes.each())):
@@ -80,7 +86,7 @@ class Helper:
         try:
             answers = _as_many(task, task.function([arguments_of(body)]), 1)
         except BaseException as error:
-            return self._fault(place, error)
+            return self.fault(place, error)
         results, faults = self._sort(answers, place)
         return faults[0] if results[0] is None else results[0]
 
@@ -95,26 +101,47 @@ class Helper:
                 results.append(packed(answer))
             except BaseException as error:
                 results.append(None)
-                faults.append(self._fault(place, error))
+                faults.append(self.fault(place, error))
         return results, faults
 
-    def _fault(self, place: int, error: BaseException) -> Fault:
+    def fault(self, place: int, error: BaseException) -> Fault:
         """Arguments that are wrong today are wrong tomorrow: such a job is not tried again."""
         return Fault(place, fault_of(error, self._rank), final=isinstance(error, InvalidArgument))
 
     def send(self, frame: Frame, first: int, results: list[bytes | None], faults: list[Fault], seconds: float) -> None:
         payload = pack_results(results, faults)
-        write(
-            self._stream,
-            Frame(Kind.RESULTS, frame.chunk, frame.batch, first, len(results), self._rank, seconds, payload),
-        )
+        self.report(Frame(Kind.RESULTS, frame.chunk, frame.batch, first, len(results), self._rank, seconds, payload))
+
+
+class Helper(Caller):
+    """Serves one rank: frames of jobs in, frames of results out."""
+
+    def __init__(
+        self, stream: socket.socket, rank: int, slots: Slots, tasks: Mapping[str, Task[..., Any]], home: Home
+    ) -> None:
+        super().__init__(rank, tasks, home)
+        self._stream = stream
+        self._slots = slots
+        self._slot = helper_slot(rank)
+
+    def serve(self) -> None:
+        """Until the rank closes the stream."""
+        while (frame := read(self._stream)) is not None:
+            self.run(frame)
+            self._slots.clear(self._slot)
+
+    def mark(self, batch: int, first: int, size: int) -> None:
+        self._slots.mark(self._slot, batch, first, size)
+
+    def report(self, frame: Frame) -> None:
+        write(self._stream, frame)
 
 
 class _Report:
     """Results on their way: sent when they are a few milliseconds old, so that long jobs report at once."""
 
-    def __init__(self, helper: Helper, frame: Frame) -> None:
-        self._helper = helper
+    def __init__(self, caller: Caller, frame: Frame) -> None:
+        self._caller = caller
         self._frame = frame
         self._first = frame.first
         self._results: list[bytes | None] = []
@@ -133,7 +160,7 @@ class _Report:
     def send(self) -> None:
         if self._results:
             now = time.perf_counter()
-            self._helper.send(self._frame, self._first, self._results, self._faults, now - self._since)
+            self._caller.send(self._frame, self._first, self._results, self._faults, now - self._since)
             self._first += len(self._results)
             self._results, self._faults, self._since = [], [], now
 

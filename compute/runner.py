@@ -171,9 +171,7 @@ class Runner:
         return groups
 
     def _refuse(self, name: str | None, messages: Sequence[Any]) -> None:
-        known = ", ".join(sorted(map(repr, self._tasks)))
-        which = "names no task" if name is None else f"names the task {name!r}"
-        refusal = InvalidArgument(f"the job {which}", f"this pool has {known}")
+        refusal = unknown_task(name, self._tasks)
         for message in messages:
             self._source.reject(message, FAILURE_REASON, pack_fault("InvalidArgument", str(refusal), None))
         self._gone += len(messages)
@@ -282,3 +280,10 @@ def default_task(tasks: Mapping[str, Task[..., Any]]) -> str | None:
     """The task for jobs that name none."""
     nameless = [name for name, task in tasks.items() if not task.named]
     return nameless[0] if nameless else next(iter(tasks)) if len(tasks) == 1 else None
+
+
+def unknown_task(name: str | None, tasks: Mapping[str, Task[..., Any]]) -> InvalidArgument:
+    """Why a job cannot be run here."""
+    known = ", ".join(sorted(map(repr, tasks)))
+    which = "names no task" if name is None else f"names the task {name!r}"
+    return InvalidArgument(f"the job {which}", f"this pool has {known}")

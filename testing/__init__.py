@@ -7,3 +7,9 @@
 
 docs/testing.md tells the rest; `penstock.testing.fixtures` has it as pytest fixtures.
 """
+
+from .broker import Broker
+from .comm import LoneComm
+from .tasks import Ran
+
+__all__ = ["Broker", "LoneComm", "Ran"]

@@ -61,6 +61,18 @@ def test_the_higher_priority_goes_first_and_within_one_the_older(pause: Restart)
     assert take(resumed(world, ana)) == [b"nine 1", b"nine 2", b"five", b"plain 1", b"plain 2"]
 
 
+def test_a_time_to_live_is_no_way_to_the_front(pause: Restart) -> None:
+    world, ana = opened()
+    put(ana, b"1")
+    put(ana, b"2", ttl_ms=20_000)
+    put(ana, b"3")
+    put(ana, b"4", ttl_ms=20_000)
+    pause(world)
+    ana = resumed(world, ana)
+    assert take(ana, 3) == [b"1", b"2", b"3"]
+    assert take(ana, 3) == [b"4"]
+
+
 def test_a_delayed_message_is_given_when_it_is_due_to_who_waits_for_it(pause: Restart) -> None:
     world, ana = opened()
     put(ana, b"later", b"soon", delay_ms=[5_000, 1_000])

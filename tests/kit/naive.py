@@ -296,6 +296,7 @@ class Naive:
 
     def _place_asked(self, queue: NaiveQueue, first: int, count: int, asked: dict[str, Any]) -> None:
         delays = asked.get("delay_ms", 0)
+        delayed = delays > 0 if isinstance(delays, int) else any(delays)
         failed = False
         for at in range(count):
             place = queue.groups[""][first + at]
@@ -303,7 +304,7 @@ class Naive:
             place.until_ms = self.now_ms + delay_ms if delay_ms else 0
             if delay_ms:
                 place.state = DELAYED
-            place.shelved = bool(asked.get("priority") or delays or asked.get("ttl_ms") or asked.get("after"))
+            place.shelved = bool(asked.get("priority") or delayed or asked.get("ttl_ms") or asked.get("after"))
             if "ids" in asked:
                 until_ms = self.now_ms + queue.options["unique_ms"]
                 queue.ids[asked["ids"][at]] = (first + at, until_ms, until_ms)
@@ -418,12 +419,17 @@ class Naive:
         places = queue.groups[group]
         ready = [o for o, p in places.items() if p.state == READY or (p.state == DELAYED and p.until_ms <= now_ms)]
 
+        plain = [o for o in ready if places[o].attempt == 0 and not places[o].shelved and not places[o].owner]
+        first = min(plain, default=queue.next)
+
         def rank(offset: int) -> tuple[int, int, int, int]:
             place = places[offset]
-            fresh = place.attempt == 0 and not place.shelved and not place.owner
-            due_ms = place.until_ms if place.state == DELAYED else 0
-            priority = 0 if fresh else queue.messages[offset].asked.get("priority", 0)
-            return -priority, fresh, due_ms, offset
+            if offset in plain:
+                return 0, 2, 0, offset
+            priority = queue.messages[offset].asked.get("priority", 0)
+            if place.state == DELAYED:
+                return -priority, 1, place.until_ms, offset
+            return -priority, 0 if priority or offset < first else 2, 0, offset
 
         return sorted(ready, key=rank)
 

@@ -124,6 +124,8 @@ class Checks:
         if seat.presides != raft.term:
             seat.presides, seat.matches, seat.heard, seat.presides_ms = raft.term, {}, {}, seat.now_ms
             seat.round_said = 0
+            if not raft.is_alone and (bad := seat.machine.peering.repair.shelf.damaged()):
+                raise Broken("led from a bad entry", f"primary {seat.node} of term {raft.term} lacks {bad} (rule 24)")
             count = len(self.canon)
             while count and self.canon[count - 1].term >= raft.term:
                 count -= 1  # of a later term: it is not up to a primary that nobody has heard of yet

@@ -371,8 +371,7 @@ MUTANTS = [
                 "        return self._end_turn(now_ms)\n",
                 "            for command in list(self.upkeep.due(self.desk.now_ms, 1 << 40)):\n"
                 "                if isinstance(command, m.Expire):\n"
-                "                    self.desk.state.leases[command.lease].group.put_again(\n"
-                "                        self.desk.state.leases[command.lease].spans[0])\n"
+                "                    self.desk.state.end_lease(self.desk.state.leases[command.lease])\n"
                 "            for route, frames in heard:\n                self.clients.turn_away(route, frames)\n"
                 "        return self._end_turn(now_ms)\n",
             ),
@@ -418,11 +417,6 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        "a node with a damaged entry may be elected",
-        24,
-        (("        self.raft.may_lead = not self._wanted\n", ""),),
-    ),
-    Mutant(
         "a replica does not know what it has written",
         3,
         (
@@ -437,11 +431,6 @@ MUTANTS = [
                 "        self.raft.stable(self.raft.tail.last)  # of a replica, too",
             ),
         ),
-    ),
-    Mutant(
-        "a pull that is asked again gets more",
-        28,
-        (("        lease_id = session.leases.get(sequence)\n", "        lease_id = None\n"),),
     ),
     Mutant(
         "a snapshot that is not whole is installed",

@@ -8,16 +8,16 @@ from sim.planted import MUTANTS, Mutant
 QUICK = (
     "truncate on any mismatch",
     "an append is answered before its fsync",
-    "entries of earlier terms are counted",
-    "two votes in a term",
-    "members change before",
-    "votes are granted without comparing logs",
-    "match falls",
-    "a gap is never fetched",
-    "a read counts a round",
+    "what a primary knew of others",
     "a broadcast commit is taken",
-    "a transfer waits",
-    "a primary that hears no majority",
+    "an answer leaves before",
+    "a deposed primary keeps the model",
+    "a new primary ends leases",
+    "leases do not get back",
+    "what was asked again is done again",
+    "a checkpoint is taken of what is not committed",
+    "a checkpoint forgets the answers",
+    "a torn or damaged entry",
 )
 
 

@@ -22,7 +22,7 @@ REFUSALS = ("NotFound", "InvalidArgument", "QueueFull", "TooLarge", "StorageFull
 
 
 class Founder(Client):
-    """Makes the queues; later on it pauses, resumes and configures them, and reads what must be there."""
+    """Makes the queues; later on it pauses, resumes and configures them."""
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
@@ -56,8 +56,6 @@ class Founder(Client):
         elif self.random.random() < 0.1:
             options = {"retry_delay_ms": self.random.choice((0, 30, 200))}
             self.ask("configure", {"name": JOBS, "options": options}, lambda request: None)
-        else:
-            self._look()
         self._due_ms = now_ms + self.random.randrange(1, 2 * self.world.pace_ms)
         return self._due_ms
 
@@ -72,8 +70,21 @@ class Founder(Client):
 
         self.ask("resume", {"name": name}, done)
 
+
+class Reader(Client):
+    """Reads see everything that anybody was told before they were asked (rule 9)."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._due_ms = 0
+
+    def act(self, now_ms: int) -> int:
+        if self.under_way < 3 and now_ms >= self._due_ms:
+            self._look()
+            self._due_ms = now_ms + self.random.randrange(1, 2 * self.world.pace_ms)
+        return max(self._due_ms, now_ms + 20)
+
     def _look(self) -> None:
-        """A read sees everything that anybody was told before it was asked (rule 9)."""
         name = self.random.choice(QUEUES)
         due = self.world.checks.told_next.get(name, 0)
 
@@ -272,6 +283,6 @@ class Guest(Client):
 
 
 WORKLOADS: tuple[type[Client], ...] = (
-    Founder, Producer, Producer, Consumer, Consumer, Worker, Worker, Billing, Audit, Watcher, Guest,
+    Founder, Reader, Reader, Producer, Producer, Consumer, Consumer, Worker, Worker, Billing, Audit, Watcher, Guest,
 )  # fmt: skip
 UNIQUE = (Founder, Watcher)  # what they know would be lost with them
