@@ -699,9 +699,7 @@ def kept_extents(queue: queues.Queue) -> list[Any]:
 
 
 # Of a node, not of messages; and those of jobs, which test_jobs and test_notes try.
-ELSEWHERE = {
-    "Noop", "Refuse", "Count", "SetMembers", "Progress", "LogLines", "Call", "ForgetJob", "RetryDead", "Move",
-}  # fmt: skip
+ELSEWHERE = {"Noop", "Refuse", "Count", "SetMembers"}
 ROUNDS_MAX = 8  # of other dice, until every command and every refusal has come up often enough
 
 
