@@ -73,6 +73,8 @@ class Repair:
         except CorruptEntry as fault:
             logger.warning("node %d gave a copy that is no better: %s", given.sender, fault)
             return
+        if given.index not in self.shelf.damaged():
+            return  # it was deleted since it was asked for, and must not come back
         self.shelf.mend(given.index, given.raw)
         logger.warning("entry %d was damaged, and is now that of node %d", given.index, given.sender)
         self._due_ms = 0

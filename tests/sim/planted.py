@@ -327,16 +327,6 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        "a read is answered by a round that was under way",
-        9,
-        (
-            (
-                "            self.outbox.put(raft.tail.last, raft.round, messages)\n",
-                "            self.outbox.put(raft.tail.last, raft.round - 1, messages)\n",
-            ),
-        ),
-    ),
-    Mutant(
         "a deposed primary keeps the model that ran ahead",
         10,
         (("        return self._end_turn(now_ms, deposed=True)\n", "        return self._end_turn(now_ms)\n"),),
