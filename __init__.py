@@ -16,6 +16,7 @@ from penstock.client.opening import connect
 from penstock.client.producer import Producer
 from penstock.client.receipt import AckReceipt, Receipt
 from penstock.compute.current import CurrentJob, current_job, current_jobs
+from penstock.compute.job_log import JobLogHandler
 from penstock.compute.task import task
 from penstock.peers.errors import (
     AlreadyExists,
@@ -57,6 +58,7 @@ __all__ = [
     "JobDetails",
     "JobFailed",
     "JobInfo",
+    "JobLogHandler",
     "JobOutcome",
     "JobStep",
     "LeaseLost",

@@ -27,8 +27,8 @@ class Consumer(Closing):
     `renew`, the leases of all messages in hand are extended in the background while the consumer lives.
     Acknowledgements return at once and travel together; their receipts, `flush` and `close` confirm them. `lost`
     counts messages whose lease ended before they were acknowledged. `on_cancelled` may be set to a function: it is
-    called with a message in hand whose job was cancelled, when the daemon tells so (at the next renewal of its lease),
-    by whichever thread hears that: so it must neither wait nor ask anything, but set a flag.
+    called with a message in hand whose job was cancelled, when the daemon tells so (at the next renewal of its lease)
+    or `note_cancelled` does, by whichever thread hears that: so it must neither wait nor ask anything, but set a flag.
     """
 
     def __init__(
@@ -216,6 +216,13 @@ class Consumer(Closing):
         with self._lock:
             return AckReceipt(self, [self._settler.extend(message._delivery, lease_ms)])
 
+    def note_cancelled(self, first: int, count: int) -> None:
+        """Take it that the jobs at these offsets were cancelled, as a "job.cancelled" event of the queue tells: sooner
+        than the renewal of a lease does. What was not settled of them never will be: the daemon has ended them."""
+        with self._lock:
+            for delivery in list(self._intake.open.values()):
+                self.cancel(delivery, first, count)
+
     def flush(self, timeout: float | str | None = None) -> None:
         """Return once all that was acknowledged is durable. `timeout` in seconds or as text.
 
@@ -277,7 +284,7 @@ class Consumer(Closing):
             if self.on_cancelled is not None:
                 self.on_cancelled(message)
         if delivery.left == 0:
-            self._intake.open.pop(delivery.lease, None)
+            self._intake.drop(delivery)
 
     def lose(self, delivery: Delivery) -> None:
         """Note that its lease has ended. The lock is held."""
