@@ -27,6 +27,7 @@ from penstock.client.outcomes import JobOutcome
 from penstock.client.producer import Producer
 from penstock.client.receipt import AckReceipt, Receipt
 from penstock.compute.current import CurrentJob, current_job, current_jobs
+from penstock.compute.job_log import JobLogHandler
 from penstock.compute.task import task
 from penstock.peers.errors import (
     AlreadyExists,
@@ -77,6 +78,7 @@ __all__ = [
     "JobDetails",
     "JobFailed",
     "JobInfo",
+    "JobLogHandler",
     "JobOutcome",
     "JobStep",
     "LeaseLost",

@@ -80,9 +80,9 @@ def _append(
     note: dict[str, Any] | None,
     keys: tuple[str | None, ...] | None = None,
 ) -> None:
-    """Bodies of the entry become messages. The outcomes hold the entry already, so this is one holder more."""
+    """Bodies of the entry become messages."""
     make_room(state, queue, count, size)
-    state.hold(entry.index)
+    state.claim()
     first = queue.append(
         entry.index, start, count, command.total, size, entry.stamp_ms, command.plain, note, None,
         keys if queue.options.ordered_by else None,

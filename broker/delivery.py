@@ -93,7 +93,7 @@ def held(state: State, entry: Entry, lease_id: int, ranges: m.Ranges) -> tuple[Q
 
 def ack(state: State, entry: Entry, command: m.Ack) -> Answer:
     queue, group, taken = held(state, entry, command.lease, command.ranges)
-    for span in taken:
+    for span in taken if queue.notes.rows else ():
         queue.notes.drop(span.first, span.end)
     finish(state, queue, group, taken, "message.acked")
     return OK
@@ -102,13 +102,24 @@ def ack(state: State, entry: Entry, command: m.Ack) -> Answer:
 def finish(state: State, queue: Queue, group: Group, taken: list[Span], event: str) -> None:
     """These are done: nobody gets them again."""
     more = NO_MORE if queue.kind == QUEUE else {"group": group.name}
-    for span in taken:
-        group.done += span.end - span.first
-        state.emit(event, queue.name, span.first, span.end - span.first, **more)
-        state.finish(queue, group, span.first, span.end)
+    for first, end in _joined(taken) if len(taken) > 1 else ((taken[0].first, taken[0].end),):
+        group.done += end - first
+        state.emit(event, queue.name, first, end - first, **more)
+        state.finish(queue, group, first, end)
     state.wake_group(queue.name, group.name)  # the window of what may be in flight has room again
     state.ended[queue.name] = None
     state.drop(queue)
+
+
+def _joined(spans: list[Span]) -> list[tuple[int, int]]:
+    """The ranges that spans cover, whatever their histories: what waited one by one may be done side by side."""
+    joined: list[tuple[int, int]] = []
+    for span in sorted(spans):
+        if joined and joined[-1][1] == span.first:
+            joined[-1] = (joined[-1][0], span.end)
+        else:
+            joined.append((span.first, span.end))
+    return joined
 
 
 def nack(state: State, entry: Entry, command: m.Nack) -> Answer:

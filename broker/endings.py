@@ -68,6 +68,8 @@ def add_outcome(
     dead_offset: int = -1,
 ) -> None:
     """These jobs have ended by the present command. `start`, `each`: where in its entry their data lies."""
+    if state.applied not in queue.outcomes.steps:
+        state.claim()
     queue.outcomes.add(
         Outcome(
             span.first, span.end - span.first, state.applied, start, each, status, reason, span.attempt, span.failures,

@@ -163,7 +163,11 @@ class Group:
             else:
                 attempt, failures = spot.attempt + 1, spot.failures
                 self.shelf.cut(spot, start, start + some)
-            pieces.append(Piece(extent, start, start + some, attempt, failures))
+            last = pieces[-1] if pieces else None
+            if last is not None and (last.end, last.extent, *last[3:]) == (start, extent, attempt, failures):
+                pieces[-1] = last._replace(end=start + some)
+            else:
+                pieces.append(Piece(extent, start, start + some, attempt, failures))
             count -= some
             size_max -= some * each
             self.leased += some

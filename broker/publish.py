@@ -33,6 +33,7 @@ def append(
         check(state, queue, asked)
     make_room(state, queue, count, size)
     kept = None if asked is None else _kept(asked, state.stamp_ms)
+    state.claim()
     first = queue.append(
         home or entry.index, 0, count, count, size, entry.stamp_ms, command.plain, note, kept,
         command.keys if queue.options.ordered_by else None,

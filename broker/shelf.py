@@ -7,7 +7,7 @@ derived from it: what lies in the heaps holds only if the chunk says so, too.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -38,13 +38,20 @@ class Spot(NamedTuple):
         return self.due_ms == READY or 0 < self.due_ms <= now_ms
 
 
+class Chunk(NamedTuple):
+    """Some spots, ascending: the first offset of each, and all fields of one after the other."""
+
+    firsts: array[int]
+    fields: array[int]
+
+
 class Shelf:
     """The spots of one group, none of which overlap."""
 
     __slots__ = ("_chunks", "_dues", "_lanes", "_ripening", "blocked", "dirty", "expiries", "held", "ready", "total")
 
     def __init__(self) -> None:
-        self._chunks: dict[int, array[int]] = {}  # by offset >> CHUNK_BITS: the spots that begin there, ascending
+        self._chunks: dict[int, Chunk] = {}  # by offset >> CHUNK_BITS: the spots that begin there
         self._lanes: dict[int, list[int]] = {}  # by priority: a heap of offsets that are ready
         self._dues: dict[int, Dues] = {}  # by priority: those that will be
         self._ripening: dict[int, int] = {}  # by due_ms >> BUCKET_BITS: how many messages
@@ -66,12 +73,15 @@ class Shelf:
         number = spot.first >> CHUNK_BITS
         chunk = self._chunks.get(number)
         if chunk is None:
-            chunk = self._chunks[number] = array("q")
-        if not chunk or chunk[-FIELDS] < spot.first:
-            chunk.extend(spot)
+            chunk = self._chunks[number] = Chunk(array("q"), array("q"))
+        firsts, fields = chunk
+        if not firsts or firsts[-1] < spot.first:
+            firsts.append(spot.first)
+            fields.extend(spot)
         else:
-            at = _place(chunk, spot.first) * FIELDS
-            chunk[at:at] = array("q", spot)
+            at = bisect_left(firsts, spot.first)
+            firsts.insert(at, spot.first)
+            fields[at * FIELDS : at * FIELDS] = array("q", spot)
         self.dirty.add(number)
         self._enlist(spot)
 
@@ -112,19 +122,20 @@ class Shelf:
         chunk = self._chunks.get(offset >> CHUNK_BITS)
         if chunk is None:
             return None
-        at = (_place(chunk, offset + 1) - 1) * FIELDS
-        if at < 0 or offset >= chunk[at + 1]:
+        firsts, fields = chunk
+        at = (bisect_right(firsts, offset) - 1) * FIELDS
+        if at < 0 or offset >= fields[at + 1]:
             return None
-        return Spot(*chunk[at : at + FIELDS])
+        return Spot(*fields[at : at + FIELDS])
 
     def remove(self, spot: Spot) -> None:
         """Take a whole spot out."""
         number = spot.first >> CHUNK_BITS
-        chunk = self._chunks[number]
-        at = _place(chunk, spot.first) * FIELDS
-        assert chunk[at] == spot.first, spot
-        del chunk[at : at + FIELDS]
-        if not chunk:
+        firsts, fields = self._chunks[number]
+        at = bisect_left(firsts, spot.first)
+        assert firsts[at] == spot.first, spot
+        del firsts[at], fields[at * FIELDS : (at + 1) * FIELDS]
+        if not firsts:
             del self._chunks[number]
         self.dirty.add(number)
         self._count(spot, spot.first - spot.end)
@@ -237,14 +248,14 @@ class Shelf:
         """Everything that waits here and ends behind `offset`, by offset."""
         for number in sorted(self._chunks):
             if number >= offset >> CHUNK_BITS:
-                chunk = self._chunks[number]
-                for at in range(0, len(chunk), FIELDS):
-                    if chunk[at + 1] > offset:
-                        yield Spot(*chunk[at : at + FIELDS])
+                fields = self._chunks[number].fields
+                for at in range(0, len(fields), FIELDS):
+                    if fields[at + 1] > offset:
+                        yield Spot(*fields[at : at + FIELDS])
 
     def lowest(self) -> int | None:
         """The lowest offset that waits here."""
-        return self._chunks[min(self._chunks)][0] if self._chunks else None
+        return self._chunks[min(self._chunks)].firsts[0] if self._chunks else None
 
     # -- disk --------------------------------------------------------------------------------------------------------
 
@@ -253,21 +264,17 @@ class Shelf:
         changed: dict[int, bytes | None] = {}
         for number in sorted(self.dirty):
             chunk = self._chunks.get(number)
-            changed[number] = None if chunk is None else chunk.tobytes()
+            changed[number] = None if chunk is None else chunk.fields.tobytes()
         self.dirty = set()
         return changed
 
     def pack(self) -> list[tuple[int, bytes]]:
         """Everything, for a fingerprint."""
-        return [(number, self._chunks[number].tobytes()) for number in sorted(self._chunks)]
+        return [(number, self._chunks[number].fields.tobytes()) for number in sorted(self._chunks)]
 
     def restore(self, number: int, packed: bytes) -> None:
         """Put a packed chunk back in its place."""
-        chunk = self._chunks[number] = array("q", packed)
-        for at in range(0, len(chunk), FIELDS):
-            self._enlist(Spot(*chunk[at : at + FIELDS]))
-
-
-def _place(chunk: array[int], first: int) -> int:
-    """How many spots of the chunk begin before `first`."""
-    return bisect_left(range(len(chunk) // FIELDS), first, key=lambda at: chunk[at * FIELDS])
+        fields = array("q", packed)
+        self._chunks[number] = Chunk(fields[::FIELDS], fields)
+        for spot in zip(*[iter(fields)] * FIELDS, strict=True):
+            self._enlist(Spot(*spot))

@@ -69,6 +69,7 @@ class State:
         self.touched_queues: set[int] = set()
         self.touched_sessions: set[int] = set()
         self.gone = Gone()
+        self._claimed = 0  # the last log entry that something pointed at, within its own command
         self.cells: dict[bytes, bytes | None] = {}  # to be written with the next checkpoint, by key; None: it goes
 
     def queue(self, name: str) -> Queue:
@@ -152,6 +153,12 @@ class State:
         else:
             self.unswept.pop(queue.id, None)
         self.touched_queues.add(queue.id)
+
+    def claim(self) -> None:
+        """An extent, or the step of a queue, begins to point at the log entry of the present command."""
+        if self._claimed == self.applied:
+            self.hold(self.applied)
+        self._claimed = self.applied
 
     def hold(self, home: int) -> None:
         """One extent more points at a log entry that something points at already."""

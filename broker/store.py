@@ -87,7 +87,6 @@ class Store:
         self._read: Any = None
         self._write: Any = None  # only with durability "interval": open from one fsync to the next
         self._floor = 0  # entries up to here are gone, but for those that live on
-        self._applied = 0
         self._unsafe_bytes = 0  # what `_write` holds
         try:
             with self._env.begin(write=True) as txn:
@@ -130,7 +129,6 @@ class Store:
                     queues.append(value)
                 else:
                     sessions.append(value)
-        self._applied = msgpack.unpackb(meta)["applied"] if meta is not None else 0
         self._floor = unpack_consensus(consensus).floor if consensus is not None else 0
         return Recovered(hard, consensus, meta, queues, sessions, disk, disks)
 
@@ -175,7 +173,7 @@ class Store:
                 put(txn, self._state, b"hard", msgpack.packb(writes.hard))
             if writes.checkpoint is not None:
                 save(txn, self._dbs, self._floor, writes.checkpoint)
-                self._floor, self._applied = writes.checkpoint.floor, writes.checkpoint.applied
+                self._floor = writes.checkpoint.floor
             if self.durability == "interval" and self._unsafe_bytes < HEADROOM_BYTES // 2:
                 self._write = txn
             else:

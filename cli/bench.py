@@ -29,7 +29,7 @@ BACKLOG_COLUMNS = ("backlog", "rss_anon_mb", "restart_s", "small_rate", "consume
 @click.command(cls=Verb)
 @click.option(
     "--cases",
-    help="Which, separated by commas.  [default: all but the last four; with --nodes the first four and latency]",
+    help="Which, separated by commas.  [default: all but the last five; with --nodes the first four and latency]",
 )
 @click.option("--size", default="100", show_default=True, type=kinds.size, help="Bytes of a message.")
 @click.option("--messages", type=click.IntRange(min=1), help="How many, for the cases that measure a rate.")
@@ -58,31 +58,37 @@ def bench(
     queues           10,000 queues: create rate, memory, publishing to one of them against a lone one
     groups           1,000 groups of a topic: the same
     parked           from a publish to its arrival at one of 1,000 consumers that wait, over 20 sessions
+    delayed          a million messages with due times of their own, 10,000 a second: memory, how late each comes
     """
     from .bench_cases import CASES, CLUSTER_CASES, DEFAULT_CASES
+    from .bench_delayed import COLUMNS as DELAYED_COLUMNS
+    from .bench_delayed import DELAYED_CASES
     from .bench_scale import COLUMNS as SCALE_COLUMNS
     from .bench_scale import SCALE_CASES
 
+    special = SCALE_CASES | DELAYED_CASES
     if nodes > 1 and options.endpoint:
         raise InvalidArgument("--nodes makes a cluster, and --endpoint names one", "give one of them")
     usual = DEFAULT_CASES if nodes == 1 else CLUSTER_CASES
     names = list(usual) if cases is None else [name.strip() for name in cases.split(",")]
     for name in names:
-        if name not in CASES and name not in SCALE_CASES:
-            raise InvalidArgument(f"there is no case {name!r}", "cases are " + ", ".join([*CASES, *SCALE_CASES]))
+        if name not in CASES and name not in special:
+            raise InvalidArgument(f"there is no case {name!r}", "cases are " + ", ".join([*CASES, *special]))
     columns = COLUMNS + (BACKLOG_COLUMNS if "backlog" in names else ())
+    columns += DELAYED_COLUMNS if "delayed" in names else ()
     columns += next((SCALE_COLUMNS[name] for name in names if name in SCALE_COLUMNS), ())
     output.rows(_measure(names, options, nodes, (size, messages, seconds)), columns, options.json)
 
 
 def _measure(names: list[str], options: Options, nodes: int, amounts: Amounts) -> Iterator[dict[str, Any]]:
     from .bench_cases import CASES
+    from .bench_delayed import DELAYED_CASES
     from .bench_scale import SCALE_CASES
 
     for name in names:
         output.note(f"{name} ...")
         with _setting(options, nodes, amounts) as setting:
-            yield (CASES | SCALE_CASES)[name](setting)
+            yield (CASES | SCALE_CASES | DELAYED_CASES)[name](setting)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ class Measured:
     first_s: float = 0.0
     last_s: float = 0.0
     took_s: list[float] = field(default_factory=list)
+    extra: dict[str, float] = field(default_factory=dict)
 
 
 def publish(ready: Ready, endpoints: list[str], queue: str, size: int, messages: int) -> Measured:

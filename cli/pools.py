@@ -42,6 +42,9 @@ def pool() -> None:
 @click.option(
     "--grace", default="10s", show_default=True, type=duration, help="How long running jobs may take to end at a stop."
 )
+@click.option(
+    "--cancel-grace", default="5s", show_default=True, type=duration, help="How long a cancelled job may go on."
+)
 @click.option("--name", default="", help="What to call this pool.  [default: its queue]")
 @click.option("--detach", is_flag=True, help="Leave it running in the background.")
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="With --detach: the file for its log.")
@@ -56,6 +59,7 @@ def start(
     launcher: str | None,
     lease: float,
     grace: float,
+    cancel_grace: float,
     name: str,
     detach: bool,
     log: Path | None,
@@ -76,6 +80,7 @@ def start(
         launcher=launcher,
         lease=lease,
         grace_s=grace,
+        cancel_grace_s=cancel_grace,
         state_dir=state_dir,
         name=name,
     )

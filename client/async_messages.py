@@ -104,7 +104,8 @@ class AsyncConsumer(Awaiting, BaseConsumer[AsyncMessage, AsyncAckReceipt], Async
     With `renew`, the leases of all messages in hand are extended by the event loop while the consumer lives.
     A `receive` that is cancelled takes nothing: what came for it is there for the next one. `lost` counts messages
     whose lease ended before they were acknowledged. `on_cancelled` may be set to a function: it is called with a
-    message in hand whose job was cancelled, when the daemon tells so (at the next renewal of its lease).
+    message in hand whose job was cancelled, when the daemon tells so (at the next renewal of its lease) or
+    `note_cancelled` does.
     """
 
     MESSAGE = AsyncMessage

@@ -76,6 +76,13 @@ class BaseConsumer(Generic[M, R]):
     def _name(self) -> str:
         return f"the consumer of {self.queue!r}"
 
+    def note_cancelled(self, first: int, count: int) -> None:
+        """Take it that the jobs at these offsets were cancelled, as a "job.cancelled" event of the queue tells: sooner
+        than the renewal of a lease does. What was not settled of them never will be: the daemon has ended them."""
+        with self._lock:
+            for delivery in list(self._intake.open.values()):
+                self.cancel(delivery, first, count)
+
     def retire(self) -> None:
         """Receive no more, and give back what was prefetched; what that comes to, `_close` waits for."""
         with self._lock:
@@ -166,7 +173,7 @@ class BaseConsumer(Generic[M, R]):
             if self.on_cancelled is not None:
                 self.on_cancelled(message)
         if delivery.left == 0:
-            self._intake.open.pop(delivery.lease, None)
+            self._intake.drop(delivery)
 
     def lose(self, delivery: Delivery) -> None:
         """Note that its lease has ended. The lock is held."""
@@ -206,8 +213,8 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
     `renew`, the leases of all messages in hand are extended in the background while the consumer lives.
     Acknowledgements return at once and travel together; their receipts, `flush` and `close` confirm them. `lost`
     counts messages whose lease ended before they were acknowledged. `on_cancelled` may be set to a function: it is
-    called with a message in hand whose job was cancelled, when the daemon tells so (at the next renewal of its lease),
-    by whichever thread hears that: so it must neither wait nor ask anything, but set a flag.
+    called with a message in hand whose job was cancelled, when the daemon tells so (at the next renewal of its lease)
+    or `note_cancelled` does, by whichever thread hears that: so it must neither wait nor ask anything, but set a flag.
     """
 
     MESSAGE = Message

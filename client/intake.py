@@ -216,6 +216,13 @@ class Intake:
             log.warning("%d messages in hand were lost: %s", in_hand, error)
         self.pull_if_low()
 
+    def drop(self, delivery: Delivery) -> None:
+        """All of it is settled, perhaps before somebody received it: as jobs that were cancelled."""
+        self.open.pop(delivery.lease, None)
+        if delivery in self._buffer:
+            self.buffered -= len(delivery.settled) - delivery.taken
+            self._buffer.remove(delivery)
+
     def _set_due(self, at_ms: int) -> int:
         if at_ms < self.due_ms:
             self.due_ms = at_ms

@@ -125,6 +125,14 @@ class Scheduler:
         self._narrow.clear()
         return spans
 
+    def ranks_of(self, batch: int, place: int) -> tuple[int, ...]:
+        """Where this job runs, or waits behind others of its chunk; () if it was not given to any rank yet."""
+        for running in self._running.values():
+            _, ranks, its_batch, first, size = running.assignment
+            if its_batch == batch and first <= place < first + size:
+                return ranks
+        return ()
+
     def seconds_each(self, task: str) -> float | None:
         """How long a job of `task` took lately; None before the first has ended."""
         return self._pace.get(task)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..peers.errors import InvalidArgument
+from .cancels import Cancels
 from .current import Home, running
 from .faults import fault_of
 from .frames import Fault, Frame, Kind, pack, pack_results, unpack
@@ -18,6 +19,7 @@ from .links import Links
 from .notes import Notes
 from .slots import Slots, member_slot
 from .task import Task
+from .telling import ListeningVoice, Teller
 
 OVER_S = 2.0  # a member that raised waits this long for the others; they may be stuck in a call that needs it
 _GROUP_TAG = 2
@@ -35,12 +37,22 @@ class Member:
     """This rank's part in collective jobs. They run in the rank itself: a helper has no MPI."""
 
     def __init__(
-        self, mpi: Any, links: Links, slots: Slots, tasks: Mapping[str, Task[..., Any]], last_word: Path, home: Home
+        self,
+        mpi: Any,
+        links: Links,
+        slots: Slots,
+        cancels: Cancels,
+        tasks: Mapping[str, Task[..., Any]],
+        last_word: Path,
+        home: Home,
+        tell: Callable[[Frame], None],
     ) -> None:
         self._home = home
         self._mpi = mpi
         self._links = links
         self._slots = slots
+        self._cancels = cancels
+        self._teller = Teller(tell, cancels, by_timer=False)  # MPI is for one thread only
         self._tasks = tasks
         self._last_word = last_word
         self._communicators: dict[tuple[int, ...], Any] = {}
@@ -56,11 +68,14 @@ class Member:
         results: list[bytes | None] = [None]
         faults: list[Fault] = []
         try:
-            with running(self._home, tuple(Notes(*notes).each())):
+            first = comm.Get_rank() == 0
+            voice = self._teller.voice(frame.batch) if first else ListeningVoice(self._cancels, frame.batch)
+            with running(self._home, tuple(Notes(*notes).each()), voice, frame.first):
                 results = [self._call(self._tasks[name], comm, bodies[0])]
         except BaseException as error:
             faults = [Fault(frame.first, fault_of(error, rank), final=isinstance(error, InvalidArgument))]
             self._failed = _Failed(frame, faults[0], time.monotonic() + OVER_S)
+        self._teller.flush()
         self._slots.clear(member_slot(rank))
         if not keep and not faults:
             self._forget(tuple(ranks))

@@ -30,6 +30,11 @@ def died(how: str, rank: int | None) -> bytes:
     return pack_fault("WorkerDied", f"the process that ran this job {how}", rank)
 
 
+def cancelled(rank: int) -> bytes:
+    """What is told of a job that did not run, or not to its end, since it was cancelled."""
+    return pack_fault("JobCancelled", "the job was cancelled", rank)
+
+
 def words_of_status(status: int) -> str:
     """How a process ended, by its exit code (negative: a signal)."""
     if status >= 0:

@@ -28,6 +28,8 @@ class Kind(IntEnum):
     READY = 10  # payload {"ranks": pids, "helpers": pids, "hosts": names}
     STOP = 11  # end cleanly
     HELPER = 12  # payload: pid of a helper that took the place of a dead one
+    TOLD = 13  # payload [[place, progress, lines, left_out], ...]: what running jobs say of themselves
+    KILL = 14  # the job at `first` was cancelled, and its time to end by itself is over
 
 
 class Frame(NamedTuple):

@@ -10,11 +10,13 @@ from typing import Any
 
 from ..peers.errors import InvalidArgument, ProtocolError
 from ..peers.values import pack, unpack
-from .current import Home, running
-from .faults import fault_of
+from .cancels import Cancels
+from .current import Home, Voice, running
+from .faults import cancelled, fault_of
 from .frames import Fault, Frame, Jobs, Kind, pack_results, read, unpack_jobs, write
 from .slots import Slots, helper_slot
 from .task import Task
+from .telling import Teller
 
 REPORT_S = 0.005  # results wait this long for company: what is lost with a helper, and done again, is no more than that
 
@@ -35,6 +37,14 @@ class Caller(ABC):
     def report(self, frame: Frame) -> None:
         """The results of some of the jobs."""
 
+    def voice(self, batch: int) -> Voice | None:
+        """What the jobs of a batch speak with. None: nobody listens."""
+        return None
+
+    def cancelled(self, batch: int, place: int) -> bool:
+        """Need this job not be run?"""
+        return False
+
     def leading(self, task: Task[..., Any]) -> tuple[Any, ...]:
         """What a task is called with before the arguments of its job."""
         return ()
@@ -43,7 +53,7 @@ class Caller(ABC):
         """All jobs of a frame."""
         jobs = unpack_jobs(frame.payload)
         task = self._tasks[jobs.task]
-        if task.batch and frame.kind is Kind.JOBS:
+        if task.batch and frame.kind is Kind.JOBS and not self._any_cancelled(frame):
             self._run_together(frame, task, jobs)
         else:
             self._run_each(frame, task, jobs)
@@ -51,9 +61,13 @@ class Caller(ABC):
     def _run_each(self, frame: Frame, task: Task[..., Any], jobs: Jobs) -> None:
         report = _Report(self, frame)
         call = self._call_batch_of_one if task.batch else self._call
+        voice = self.voice(frame.batch)
         for place, (body, note) in enumerate(zip(jobs.bodies, jobs.notes.each(), strict=True), frame.first):
-            self.mark(frame.batch, place, 1)
-            with running(self._home, (note,)):
+            self.mark(frame.batch, place, 1)  # first: who finds it marked and cancelled knows that it had begun
+            if self.cancelled(frame.batch, place):
+                report.add(Fault(place, cancelled(self._rank)))
+                continue
+            with running(self._home, (note,), voice, place):
                 report.add(call(task, body, place))
         report.send()
 
@@ -72,7 +86,7 @@ class Caller(ABC):
         self.mark(frame.batch, frame.first, frame.size)
         try:
             maps = [arguments_of(body) for body in jobs.bodies]
-            with running(self._home, tuple(jobs.notes.each())):
+            with running(self._home, tuple(jobs.notes.each()), self.voice(frame.batch), frame.first):
                 answers = _as_many(task, task.function(maps), len(maps))
         except BaseException:
             answers = None
@@ -104,6 +118,9 @@ class Caller(ABC):
                 faults.append(self.fault(place, error))
         return results, faults
 
+    def _any_cancelled(self, frame: Frame) -> bool:
+        return any(self.cancelled(frame.batch, place) for place in range(frame.first, frame.first + frame.size))
+
     def fault(self, place: int, error: BaseException) -> Fault:
         """Arguments that are wrong today are wrong tomorrow: such a job is not tried again."""
         return Fault(place, fault_of(error, self._rank), final=isinstance(error, InvalidArgument))
@@ -117,12 +134,20 @@ class Helper(Caller):
     """Serves one rank: frames of jobs in, frames of results out."""
 
     def __init__(
-        self, stream: socket.socket, rank: int, slots: Slots, tasks: Mapping[str, Task[..., Any]], home: Home
+        self,
+        rank: int,
+        slots: Slots,
+        cancels: Cancels,
+        tasks: Mapping[str, Task[..., Any]],
+        home: Home,
+        stream: socket.socket,
     ) -> None:
         super().__init__(rank, tasks, home)
         self._stream = stream
         self._slots = slots
         self._slot = helper_slot(rank)
+        self._cancels = cancels
+        self._teller = Teller(lambda frame: write(stream, frame), cancels, by_timer=True)
 
     def serve(self) -> None:
         """Until the rank closes the stream."""
@@ -134,7 +159,18 @@ class Helper(Caller):
         self._slots.mark(self._slot, batch, first, size)
 
     def report(self, frame: Frame) -> None:
-        write(self._stream, frame)
+        with self._teller.lock:
+            self._teller.flush()  # what a job has said comes before its end
+            write(self._stream, frame)
+
+    def voice(self, batch: int) -> Voice:
+        return self._teller.voice(batch)
+
+    def cancelled(self, batch: int, place: int) -> bool:
+        return self._cancels.holds(batch, place)
+
+    def _any_cancelled(self, frame: Frame) -> bool:
+        return not self._cancels.empty and super()._any_cancelled(frame)
 
 
 class _Report:

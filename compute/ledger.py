@@ -54,6 +54,20 @@ class Ledger:
             del self._batches[batch]
         return entry.group.messages[first : first + count]
 
+    def message(self, batch: int, place: int) -> Any | None:
+        """That of a job in hand; None if it has ended."""
+        return self._batches[batch].group.messages[place] if self.holds(batch, place) else None
+
+    def find(self, messages: Iterable[Any]) -> dict[int, tuple[int, int]]:
+        """Batch and place of those of these messages that are in hand, by the `id` of the object."""
+        wanted = {id(message) for message in messages}
+        return {
+            id(message): (batch, place)
+            for batch, entry in self._batches.items()
+            for place, message in enumerate(entry.group.messages)
+            if id(message) in wanted and entry.open[place]
+        }
+
     def peek(self, batch: int) -> Group:
         return self._batches[batch].group
 

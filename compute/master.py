@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import zmq
 
 from .batch import Assignment, Scheduler
+from .cancels import Cancels
+from .faults import cancelled
 from .frames import Fault, Frame, Jobs, Kind, decode, pack, pack_jobs, pack_results, unpack_jobs, unpack_results
 from .links import Links
 from .settings import WorldSettings
@@ -37,8 +39,11 @@ class _Together:
 class Master:
     """Between one runner and all ranks. `run_here` takes the frames that are for rank 0 itself."""
 
-    def __init__(self, links: Links, settings: WorldSettings, run_here: Callable[[Frame], None]) -> None:
+    def __init__(
+        self, links: Links, settings: WorldSettings, cancels: Cancels, run_here: Callable[[Frame], None]
+    ) -> None:
         self._links = links
+        self._cancels = cancels
         self._traits = settings.traits
         self._run_here = run_here
         self._scheduler = Scheduler(links.size, settings.traits)
@@ -65,6 +70,8 @@ class Master:
                     self._add(frame)
                 case Kind.DROP:
                     self._drop()
+                case Kind.KILL:
+                    self._kill(frame)
                 case Kind.STOP:
                     self.stopping = True
                 case _:
@@ -78,7 +85,7 @@ class Master:
                 self._pass_on(frame)
             case Kind.MEMBER:
                 self._hear_member(frame)
-            case Kind.HELPER:
+            case Kind.HELPER | Kind.TOLD:
                 self._tell(frame)
             case _:
                 raise AssertionError(f"rank {frame.rank} sent {frame.kind!r}")
@@ -86,7 +93,7 @@ class Master:
     def dispatch(self) -> None:
         """Start what can be started. What blocks this rank comes last: a collective job that it is part of."""
         mine: list[Frame] = []
-        for assignment in self._scheduler.assign(_now_ms()):
+        for assignment in self._assign():
             frame = self._frame(assignment)
             for rank in assignment.ranks:
                 if rank != 0:
@@ -115,6 +122,27 @@ class Master:
         for span in self._scheduler.drop():
             self._forget(span.batch, span.size)
             self._tell(Frame(Kind.DROPPED, batch=span.batch, first=span.first, size=span.size))
+
+    def _assign(self) -> Iterator[Assignment]:
+        """What is to be started now. A collective job that was cancelled is not: all its members must see that alike,
+        so it is looked at here. The others look by themselves."""
+        while assignments := self._scheduler.assign(_now_ms()):
+            for assignment in assignments:
+                wide = self._traits[self._batches[assignment.batch].jobs.task].width
+                if wide and self._cancels.holds(assignment.batch, assignment.first):
+                    self._skip(assignment)
+                else:
+                    yield assignment
+
+    def _skip(self, assignment: Assignment) -> None:
+        chunk, ranks, batch, first, _ = assignment
+        self._scheduler.ended(chunk, 1, 0.0)
+        payload = pack_results([None], [Fault(first, cancelled(ranks[0]))])
+        self._pass_on(Frame(Kind.RESULTS, chunk, batch, first, 1, ranks[0], 0.0, payload))
+
+    def _kill(self, frame: Frame) -> None:
+        for rank in self._scheduler.ranks_of(frame.batch, frame.first):
+            self._run_here(frame) if rank == 0 else self._links.send(rank, frame)
 
     def _frame(self, assignment: Assignment) -> Frame:
         chunk, ranks, batch, first, size = assignment

@@ -10,10 +10,12 @@ import struct
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
-from .current import Home
+from .cancels import Cancels
 from .helper import Helper
 from .memory import keep_freed_memory
 from .orphans import die_with_parent
@@ -78,25 +80,25 @@ def _main(control_fd: int, parent: int) -> int:
     settings = WorldSettings.from_environment()
     sys.path[:] = settings.search
     tasks = tasks_of_queue(settings.module, settings.queue)
-    slots = Slots(settings.slots, settings.ranks)
+    slots, cancels = Slots(settings.slots, settings.ranks), Cancels(settings.cancels)
     control = socket.socket(fileno=control_fd)
     with suppress(ConnectionResetError, BrokenPipeError):  # the rank is dead, and we shall be in a moment
         while request := control.recv(4, socket.MSG_WAITALL):
             (rank,) = struct.unpack("<i", request)
-            pid = _fork(control, rank, slots, tasks, settings.home)
+            pid = _fork(control, partial(Helper, rank, slots, cancels, tasks, settings.home))
             if not _wait(control, pid):
                 break
     return 0
 
 
-def _fork(control: socket.socket, rank: int, slots: Slots, tasks: dict[str, Any], home: Home) -> int:
+def _fork(control: socket.socket, helper: Callable[[socket.socket], Helper]) -> int:
     ours, theirs = socket.socketpair()
     nursery = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
         control.close()
-        _be_a_helper(nursery, Helper(theirs, rank, slots, tasks, home))
+        _be_a_helper(nursery, helper(theirs))
     theirs.close()
     socket.send_fds(control, [_NOTE.pack(_BORN, pid, 0)], [ours.fileno()])
     ours.close()

@@ -19,6 +19,7 @@ from .launch import command_of
 from .memory import keep_freed_memory
 from .orphans import die_with_parent, started_ticks
 from .registry import PoolState, StateFile, own_folder, pool_status, read_state, wait_until
+from .runner import CANCEL_GRACE_S
 from .source import BrokerSource
 from .supervisor import Supervisor, WorldPlan, listen_to_signals
 from .task import tasks_of_queue
@@ -31,7 +32,8 @@ class PoolConfig:
     endpoint: of the daemon; those of all nodes of a cluster, so that the pool follows its primary.
     launcher: command template, known are {bin} (the folder of mpiexec), {ranks} and {python}; default
     "{bin}/mpiexec -n {ranks}". lease: how long a job is ours without a word from us (renewed while it runs). grace_s:
-    how long a stop waits for jobs that run. state_dir: where `pool_status` looks (default: a folder of this user).
+    how long a stop waits for jobs that run. cancel_grace_s: how long a job may run on after it was cancelled; then it
+    is killed. state_dir: where `pool_status` looks (default: a folder of this user).
     env: added to the environment of the ranks.
     """
 
@@ -42,6 +44,7 @@ class PoolConfig:
     launcher: str | None = None
     lease: str | float = "30s"
     grace_s: float = 10.0
+    cancel_grace_s: float = CANCEL_GRACE_S
     state_dir: Path | None = None
     name: str = ""
     env: dict[str, str] = field(default_factory=dict)
@@ -53,8 +56,9 @@ class PoolConfig:
     def __post_init__(self) -> None:
         if self.ranks < 1:
             raise InvalidArgument(f"ranks is {self.ranks}", "give a number from 1 on")
-        if self.grace_s < 0:
-            raise InvalidArgument(f"grace is {self.grace_s:g} s", "give 0 or more seconds")
+        for name, seconds in (("grace", self.grace_s), ("cancel_grace", self.cancel_grace_s)):
+            if seconds < 0:
+                raise InvalidArgument(f"{name} is {seconds:g} s", "give 0 or more seconds")
         duration_ms(self.lease, "lease")
 
 
@@ -93,7 +97,9 @@ def plan_of(config: PoolConfig) -> WorldPlan:
                 f"give it {task.ranks} ranks",
             )
     command = command_of(config.launcher, config.ranks)
-    return WorldPlan(command, config.queue, config.tasks, tasks, config.ranks, config.env, config.endpoints)
+    return WorldPlan(
+        command, config.queue, config.tasks, tasks, config.ranks, config.env, config.endpoints, config.cancel_grace_s
+    )
 
 
 def first_state(config: PoolConfig) -> PoolState:
@@ -198,6 +204,7 @@ def _arguments(config: PoolConfig) -> list[str]:
         "--launcher": config.launcher,
         "--lease": config.lease,
         "--grace": config.grace_s,
+        "--cancel-grace": config.cancel_grace_s,
         "--state-dir": config.state_dir,
         "--name": config.name or None,
     }
@@ -214,6 +221,7 @@ def main() -> int:
     parser.add_argument("--launcher", help="command template that starts MPI")
     parser.add_argument("--lease", default="30s")
     parser.add_argument("--grace", default="10s", help="how long a stop waits for jobs that run")
+    parser.add_argument("--cancel-grace", default="5s", help="how long a job that was cancelled may go on")
     parser.add_argument("--state-dir", type=Path)
     parser.add_argument("--name", default="")
     parser.add_argument("--parent", type=int, help="the process to end with")
@@ -229,6 +237,7 @@ def main() -> int:
             launcher=given.launcher,
             lease=given.lease,
             grace_s=duration_ms(given.grace, "grace") / 1000,
+            cancel_grace_s=duration_ms(given.cancel_grace, "cancel_grace") / 1000,
             state_dir=given.state_dir,
             name=given.name,
         )

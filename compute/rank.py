@@ -10,6 +10,7 @@ from typing import Any
 
 import zmq
 
+from .cancels import Cancels
 from .collective import Member
 from .frames import Frame, Kind
 from .links import Links
@@ -26,11 +27,11 @@ from .worker import Worker
 class Rank:
     """One loop: what MPI brought, what the helper answered, and on rank 0 what the runner wants."""
 
-    def __init__(self, links: Links, worker: Worker, member: Member, settings: WorldSettings) -> None:
+    def __init__(self, links: Links, worker: Worker, member: Member, settings: WorldSettings, cancels: Cancels) -> None:
         self._links = links
         self._worker = worker
         self._member = member
-        self._master = Master(links, settings, self._take) if links.rank == 0 else None
+        self._master = Master(links, settings, cancels, self._take) if links.rank == 0 else None
         self._stopping = False
         self._poller = zmq.Poller()
         self._poller.register(links.ear, zmq.POLLIN)
@@ -74,6 +75,8 @@ class Rank:
         match frame.kind:
             case Kind.JOBS:
                 self._worker.take(frame)
+            case Kind.KILL:
+                self._worker.kill(frame.batch, frame.first)
             case Kind.COLLECTIVE:
                 self.tell(self._member.run(frame))
             case Kind.OVER:
@@ -113,7 +116,7 @@ def main() -> None:
     collective = any(traits.width for traits in settings.traits.values())
     tasks: Mapping[str, Task[..., Any]] = tasks_of_queue(settings.module, settings.queue) if collective else {}
     links = Links(MPI, settings.folder)
-    slots = Slots(settings.slots, settings.ranks)
+    slots, cancels = Slots(settings.slots, settings.ranks), Cancels(settings.cancels)
     rank: Rank | None = None
 
     def tell(frame: Frame) -> None:
@@ -121,9 +124,9 @@ def main() -> None:
         rank.tell(frame)
 
     try:
-        worker = Worker(links.rank, nursery, slots, tell)
-        member = Member(MPI, links, slots, tasks, settings.last_word, settings.home)
-        rank = Rank(links, worker, member, settings)
+        worker = Worker(links.rank, nursery, slots, cancels, tell)
+        member = Member(MPI, links, slots, cancels, tasks, settings.last_word, settings.home, tell)
+        rank = Rank(links, worker, member, settings, cancels)
         rank.run()
     except NurseryGone:
         sys.stderr.write(f"rank {links.rank}: its helper processes cannot be started\n")

@@ -23,10 +23,10 @@ FOLDER_PREFIX = "penstock-pool-"
 
 @dataclass(frozen=True)
 class PoolState:
-    """What a pool says of itself. `taken`, `done`, `failed` (failed tries) and `returned` count jobs since it started;
-    `first_lease_ms` and `last_result_ms` are the first job's coming and the last result's confirmation by the daemon
-    (milliseconds since 1970). `world` holds the pids of the launcher and of ranks and helpers; `folder` its
-    sockets and slots; `error` why it ended."""
+    """What a pool says of itself. `taken`, `done`, `failed` (failed tries), `returned` and `cancelled` (in hand) count
+    jobs since it started; `first_lease_ms` and `last_result_ms` are the first job's coming and the last result's
+    confirmation by the daemon (milliseconds since 1970). `world` holds the pids of the launcher and of ranks and
+    helpers; `folder` its sockets and slots; `error` why it ended."""
 
     pid: int
     pid_started: int
@@ -41,6 +41,7 @@ class PoolState:
     done: int = 0
     failed: int = 0
     returned: int = 0
+    cancelled: int = 0
     restarts: int = 0
     in_hand: int = 0
     first_lease_ms: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -9,37 +10,49 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..peers.errors import InvalidArgument
+from .cancelled import CancelledJobs
 from .faults import died, pack_fault
 from .feeder import TAKE_MAX, Feeder
 from .frames import Fault, Frame, Jobs, Kind, pack_jobs, unpack_results
 from .ledger import Group, Ledger, Quarantine
 from .source import Source, Terms
 from .task import Task
+from .telling import words_of
 from .world import World
 
 AHEAD_S = 0.5  # this much work is leased ahead, so that ranks never wait for the broker
 IN_HAND_MAX = 4 * TAKE_MAX  # bounds what one pool keeps from others
 IN_HAND_BYTES_MAX = 64 << 20  # bounds memory; above it, one job for each rank
 FIRST_TAKE = 8  # jobs for each rank before the pace is known
+CANCEL_GRACE_S = 5.0
 FAILURE_REASON = "the job's arguments are wrong"
 POISON_REASON = "the job ended the MPI world although it ran alone"
 
 
 @dataclass(slots=True)
 class Counters:
-    """Jobs: leased, completed for good, failed tries, given back untried; and when the last result was confirmed."""
+    """Jobs: leased, completed for good, failed tries, given back untried, cancelled in hand; and when the last result
+    was confirmed."""
 
     taken: int = 0
     done: int = 0
     failed: int = 0
     returned: int = 0
+    cancelled: int = 0
     last_result_ms: int | None = None
 
 
 class Runner:
     """Between a source and one world at a time."""
 
-    def __init__(self, source: Source, feeder: Feeder, tasks: Mapping[str, Task[..., Any]], ranks: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        feeder: Feeder,
+        tasks: Mapping[str, Task[..., Any]],
+        ranks: int,
+        cancel_grace_s: float = CANCEL_GRACE_S,
+    ) -> None:
         self._source = source
         self._feeder = feeder
         self._tasks = tasks
@@ -49,7 +62,8 @@ class Runner:
         self._ledger = Ledger()
         self._quarantine = Quarantine()
         self._waiting: deque[Group] = deque()
-        self._collective: dict[tuple[int, int], float] = {}  # (batch, place) -> when its time is over
+        self._collective: dict[tuple[int, int], float] = {}  # those that run: (batch, place) -> when their time is over
+        self._cancelled = CancelledJobs(cancel_grace_s)
         self._gone = 0  # jobs that were taken and are not ours any more
         self._pace_s: float | None = None
         self._bytes_each = 0.0  # of the jobs that came last
@@ -100,6 +114,8 @@ class Runner:
                 self._release(self._ledger.settle(frame.batch, frame.first, frame.size))
             case Kind.STARTED:
                 self._started(frame)
+            case Kind.TOLD:
+                self._tell(frame)
             case Kind.READY | Kind.HELPER:
                 pass
             case _:
@@ -112,9 +128,22 @@ class Runner:
             self.counters.done += done
             self.counters.last_result_ms = time.time_ns() // 1_000_000
 
+    def cancel(self) -> None:
+        """Hear which jobs were cancelled: those that have not begun never will, those that run find a flag. Those that
+        go on for longer than the grace are killed."""
+        messages = self._source.cancelled()
+        if messages:
+            self._note_cancelled(messages)
+        if self._cancelled and self._world is not None:
+            for batch, place in self._cancelled.overdue(time.monotonic()):
+                self._world.send(Frame(Kind.KILL, batch=batch, first=place, size=1))
+
     def wait_s(self) -> float | None:
-        """Until the next time limit of a collective job."""
-        return max(0.0, min(self._collective.values()) - time.monotonic()) if self._collective else None
+        """Until the time of a job is over: the limit of a collective one, or the grace of a cancelled one."""
+        now = time.monotonic()
+        waits_s = [max(0.0, min(self._collective.values()) - now)] if self._collective else []
+        grace_s = self._cancelled.wait_s(now)
+        return min([*waits_s, *([] if grace_s is None else [grace_s])], default=None)
 
     def overdue(self) -> bool:
         """Does a collective job run beyond its limit? Only the end of the world can stop it."""
@@ -124,7 +153,7 @@ class Runner:
     def recover(self, world: World) -> bool:
         """A world has died and all its frames are heard: blame, isolate, give back. True if a job may explain it."""
         self._world = None
-        blamed = self._blame_known(world)
+        blamed, ours = self._blame_known(world)
         if not blamed and self._quarantine.running:
             self._split_suspects(world)
             blamed = True
@@ -134,8 +163,12 @@ class Runner:
             blamed = bool(suspects)
         self._quarantine.survived()
         self._collective.clear()
-        for group in self._ledger.extract_all():
-            self._release(group.messages)
+        left = [group for group in self._ledger.extract_all() if group.messages]
+        if ours and not self._draining:
+            self._waiting.extendleft(reversed(left))  # we ended the world: that is no reason to take them from the pool
+        else:
+            for group in left:
+                self._release(group.messages)
         return blamed
 
     def drain(self) -> None:
@@ -177,31 +210,44 @@ class Runner:
         self._gone += len(messages)
         self.counters.failed += len(messages)
 
-    def _send(self, world: World, group: Group) -> None:
+    def _send(self, world: World, group: Group) -> bool:
+        """False: they were all cancelled meanwhile."""
+        if self._cancelled:
+            group = group._replace(messages=self._without_cancelled(group.messages))
+            if not group.messages:
+                return False
         batch = self._ledger.enter(group)
         bodies = [message.body for message in group.messages]
         payload = pack_jobs(Jobs(group.task, bodies, self._source.notes_of(group.messages)))
         limit_s = self._limit_s(group) or 0.0
         world.send(Frame(Kind.JOBS, batch=batch, size=len(bodies), seconds=limit_s, payload=payload))
+        return True
 
     def _send_alone(self, world: World) -> None:
         group = self._quarantine.next()
-        if group is not None:
-            self._send(world, group)
+        while group is not None and not self._send(world, group):
+            self._quarantine.survived()
+            group = self._quarantine.next()
 
     def _end(self, frame: Frame) -> None:
         messages = self._ledger.settle(frame.batch, frame.first, frame.size)
         self._collective.pop((frame.batch, frame.first), None)
         self._learn(frame)
-        self._gone += len(messages)
         results, faults = unpack_results(frame.payload)
-        if not faults:
+        if not faults and not self._cancelled:
+            self._gone += len(messages)
             self._source.complete(messages, [result for result in results if result is not None])
             return
         done = [(message, result) for message, result in zip(messages, results, strict=True) if result is not None]
+        failed = [(messages[fault.place - frame.first], fault) for fault in faults]
+        if self._cancelled:
+            done = [each for each in done if not self._cancelled.holds(each[0])]
+            failed = [each for each in failed if not self._cancelled.holds(each[0])]
+            messages = self._without_cancelled(messages)
+        self._gone += len(messages)
         if done:
             self._source.complete([each[0] for each in done], [each[1] for each in done])
-        self._fail([(messages[fault.place - frame.first], fault) for fault in faults])
+        self._fail(failed)
 
     def _fail(self, failed: list[tuple[Any, Fault]]) -> None:
         self.counters.failed += len(failed)
@@ -213,37 +259,69 @@ class Runner:
                 self._source.reject(message, FAILURE_REASON, fault.error)
 
     def _release(self, messages: Sequence[Any]) -> None:
+        messages = self._without_cancelled(messages)
         self._source.release(messages)
         self._gone += len(messages)
         self.counters.returned += len(messages)
 
+    def _note_cancelled(self, messages: Sequence[Any]) -> None:
+        now, places = time.monotonic(), self._ledger.find(messages)
+        for message in messages:
+            key = places.get(id(message))
+            due_s = self._cancelled.add(message, key, now)
+            if key is not None and self._world is not None:
+                self._world.cancels.add(*key)
+                if key in self._collective:
+                    self._collective[key] = min(self._collective[key], due_s)
+
+    def _without_cancelled(self, messages: Sequence[Any]) -> Sequence[Any]:
+        """Those that were not cancelled. The others are not in hand any more: the daemon has ended them."""
+        if not self._cancelled:
+            return messages
+        others = self._cancelled.others(messages)
+        count = self._cancelled.drop(messages)
+        self._gone += count
+        self.counters.cancelled += count
+        if not self._cancelled and self._world is not None:
+            self._world.cancels.clear()
+        return others
+
+    def _tell(self, frame: Frame) -> None:
+        for place, words in words_of(frame.payload):
+            message = self._ledger.message(frame.batch, place)
+            if message is not None and not self._cancelled.holds(message):
+                self._source.tell(message, words)
+
     def _started(self, frame: Frame) -> None:
         limit_s = self._limit_s(self._ledger.peek(frame.batch))
-        if limit_s is not None:
-            self._collective[frame.batch, frame.first] = time.monotonic() + limit_s
+        due_s = self._cancelled.due_s(self._ledger.message(frame.batch, frame.first))
+        deadline_s = math.inf if limit_s is None else time.monotonic() + limit_s
+        self._collective[frame.batch, frame.first] = deadline_s if due_s is None else min(deadline_s, due_s)
 
     def _limit_s(self, group: Group) -> float | None:
         """How long one job (of a batch task: one call) may run."""
         return self._tasks[group.task].time_limit_s if group.time_limit_s is None else group.time_limit_s
 
-    def _blame_known(self, world: World) -> bool:
-        """Blame the job that a dying rank named, or that ran too long."""
+    def _blame_known(self, world: World) -> tuple[bool, bool]:
+        """Blame the job that a dying rank named, or that ran too long: if there is one, and if it was us who ended the
+        world for it."""
         word = world.last_word()
         if word is not None and self._ledger.holds(word.batch, word.place):
             self._blame(word.batch, word.place, Fault(0, word.error, word.final))
-            return True
+            return True, False
         now = time.monotonic()
         overdue = [job for job, deadline in self._collective.items() if deadline <= now]
         for batch, place in overdue:
-            limit_s = self._limit_s(self._ledger.peek(batch))
+            limit_s = self._limit_s(self._ledger.peek(batch)) or 0.0
             message = f"the job ran longer than its time limit of {limit_s:g} s: the ranks were ended"
             self._blame(batch, place, Fault(0, pack_fault("Timeout", message, None)))
-        return bool(overdue)
+        return bool(overdue), bool(overdue)
 
     def _blame(self, batch: int, place: int, fault: Fault) -> None:
-        messages = self._ledger.settle(batch, place, 1)
-        self._gone += 1
-        self._fail([(messages[0], fault)])
+        """Of a job that was cancelled nothing is said: it has ended."""
+        messages = self._without_cancelled(self._ledger.settle(batch, place, 1))
+        self._gone += len(messages)
+        self._fail([(message, fault) for message in messages])
 
     def _suspects(self, world: World) -> list[Group]:
         """What the slots name, each slot a group. The slots of other hosts cannot be read: then all are suspects."""
@@ -257,7 +335,7 @@ class Runner:
         named = self._suspects(world)
         groups = named or [group for group in self._ledger.extract_all() if group.messages]
         poison = self._quarantine.died(groups)
-        if poison is not None:
+        if poison is not None and self._without_cancelled([poison]):
             self.counters.failed += 1
             self._gone += 1
             self._source.reject(poison, POISON_REASON, died("ended the whole MPI world, also when it ran alone", None))

@@ -36,6 +36,10 @@ class WorldSettings:
         return Path(self.folder, "slots")
 
     @property
+    def cancels(self) -> Path:
+        return Path(self.folder, "cancels")
+
+    @property
     def last_word(self) -> Path:
         return Path(self.folder, "last-word")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +13,9 @@ from ..client.headers import TASK, TIME_LIMIT
 from ..peers.errors import LeaseLost, PenstockError
 from .frames import unpack
 from .notes import Notes
+from .reports import Reports
+from .watching import CancelWatch
+from .words import Words
 
 
 class Terms(NamedTuple):
@@ -37,6 +40,15 @@ class Source(Protocol):
     def notes_of(self, messages: Sequence[Any]) -> Notes:
         """What those who run these jobs may know of them."""
 
+    def on_cancelled(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called, by any thread, when there is something in `cancelled`."""
+
+    def cancelled(self) -> Sequence[Any]:
+        """Which jobs in hand were cancelled since the last call. They have ended: nothing need be said about them."""
+
+    def tell(self, message: Any, words: Words) -> None:
+        """Pass on what a running job tells. Returns at once, and what becomes of it is nobody's trouble."""
+
     def complete(self, messages: Sequence[Any], results: Sequence[bytes]) -> None:
         """These jobs are done. Returns at once: `confirm` tells how it went."""
 
@@ -57,7 +69,7 @@ class Source(Protocol):
         """
 
     def open(self) -> bool:
-        """Are there completions that the broker has not answered yet?"""
+        """Are there completions that the broker has not answered yet, or words that wait for their turn?"""
 
     def close(self) -> None:
         """Give back what is still held, and send what was said."""
@@ -78,11 +90,20 @@ class BrokerSource:
         self._opened: Consumer | None = None
         self._sent: deque[_Sent] = deque()
         self._lost = 0
+        self._reports = Reports()
+        self._cancelled: deque[Message] = deque()
+        self._any_cancelled = False
+        self._wake: Callable[[], None] | None = None
+        self._watch: CancelWatch | None = None
 
     def take(self, count: int, timeout_s: float) -> Sequence[Message]:
         if self._opened is None:  # only now: from here on jobs are leased, so somebody must be there to run them
             # Nothing is leased ahead: the pool knows how much its ranks can take.
-            self._opened = self._client.consumer(self._queue, lease=self._lease, prefetch=0, renew=True)
+            consumer = self._client.consumer(self._queue, lease=self._lease, prefetch=0, renew=True)
+            consumer.on_cancelled = self._note_cancelled
+            self._opened = consumer
+            if self._wake is not None:
+                self._watch = CancelWatch(self._client, consumer)
         return self._opened.receive_many(count, timeout=timeout_s)
 
     def terms_of(self, message: Message) -> Terms:
@@ -96,14 +117,34 @@ class BrokerSource:
     def notes_of(self, messages: Sequence[Message]) -> Notes:
         return Notes(*places_of(messages))
 
+    def on_cancelled(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def cancelled(self) -> Sequence[Message]:
+        found = []
+        while self._cancelled:
+            found.append(self._cancelled.popleft())
+        return found
+
+    def tell(self, message: Message, words: Words) -> None:
+        self._reports.tell(message, words)
+
     def complete(self, messages: Sequence[Message], results: Sequence[bytes]) -> None:
+        self._reports.finish(messages)
+        if self._any_cancelled:  # perhaps just now: their completion would be refused, and is none to count
+            live = [place for place, message in enumerate(messages) if not message.cancelled]
+            messages, results = [messages[place] for place in live], [results[place] for place in live]
+            if not messages:
+                return
         self._sent.append(_Sent(self._consumer.complete_packed_many(messages, results), len(messages)))
 
     def fail(self, messages: Sequence[Message], errors: Sequence[bytes]) -> None:
+        self._reports.finish(messages)
         for message, error in zip(messages, errors, strict=True):
             self._consumer.nack_many([message], error=unpack(error))
 
     def reject(self, message: Message, reason: str, error: bytes) -> None:
+        self._reports.finish([message])
         self._consumer.reject_many([message], reason=reason, error=unpack(error))
 
     def release(self, messages: Sequence[Message]) -> None:
@@ -112,6 +153,7 @@ class BrokerSource:
 
     def confirm(self, timeout_s: float = 0.0) -> int:
         done = 0
+        self._reports.pump()
         while self._sent and (timeout_s > 0 or self._sent[0].receipt.done()):
             receipt, jobs = self._sent[0]
             try:
@@ -129,12 +171,21 @@ class BrokerSource:
         return done
 
     def open(self) -> bool:
-        return bool(self._sent)
+        return bool(self._sent) or self._reports.waiting
 
     def close(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
         if self._opened is not None:
             with suppress(LeaseLost):  # jobs that are not ours any more need nothing from us
                 self._opened.close()
+
+    def _note_cancelled(self, message: Message) -> None:
+        """Called under the client's lock, by any thread."""
+        self._any_cancelled = True
+        self._cancelled.append(message)
+        if self._wake is not None:
+            self._wake()
 
     @property
     def _consumer(self) -> Consumer:

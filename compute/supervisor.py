@@ -49,6 +49,7 @@ class WorldPlan:
     ranks: int
     env: Mapping[str, str]
     endpoints: tuple[str, ...]
+    cancel_grace_s: float
 
     def settings(self, folder: Path) -> WorldSettings:
         traits = {name: _traits(task, self.ranks) for name, task in self.tasks.items()}
@@ -70,12 +71,13 @@ class Supervisor:
         self._write = write
         self._grace_s = grace_s
         self._feeder = Feeder(source)
-        self._runner = Runner(source, self._feeder, plan.tasks, plan.ranks)
+        self._runner = Runner(source, self._feeder, plan.tasks, plan.ranks, plan.cancel_grace_s)
         self._context: zmq.Context[Any] = zmq.Context()
         self._poller = zmq.Poller()
         self._ear, self._bell = socket.socketpair()
         self._ear.setblocking(False)
         self._bell.setblocking(False)
+        source.on_cancelled(self._wake)
         self._poller.register(self._feeder.ear.fileno(), zmq.POLLIN)
         self._poller.register(self._ear.fileno(), zmq.POLLIN)
         self._world: World | None = None
@@ -99,6 +101,9 @@ class Supervisor:
     def stop(self) -> None:
         """Finish what runs, within the grace; asked again: at once. For signal handlers and other threads too."""
         self._stops += 1
+        self._wake()
+
+    def _wake(self) -> None:
         with suppress(OSError):  # full: it wakes up anyway; closed: it has ended
             self._bell.send(b"!")
 
@@ -139,6 +144,7 @@ class Supervisor:
                 self._look_s = 0.0
             self._hear_world(world)
         self._runner.hear_feeder()
+        self._runner.cancel()
         self._runner.confirm()
 
     def _hear_world(self, world: World, wait_ms: int = 0) -> None:
@@ -260,6 +266,7 @@ class Supervisor:
             done=counters.done,
             failed=counters.failed,
             returned=counters.returned,
+            cancelled=counters.cancelled,
             in_hand=self._runner.in_hand,
             first_lease_ms=self._feeder.first_ms,
             last_result_ms=counters.last_result_ms,

@@ -9,9 +9,8 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
-from ..client import Client, Job, JobArray
 from ..client.properties import ArrayOptions, Backoff, JobOptions, pack_properties
 from ..client.submit import Gatherer
 from ..peers.errors import InvalidArgument
@@ -20,6 +19,8 @@ from .check import Check, check_of, words_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+J = TypeVar("J", covariant=True)
+A = TypeVar("A", covariant=True)
 Ranks = int | Literal["all"] | None
 Gather = tuple[str | Gatherer, Any]
 
@@ -99,13 +100,14 @@ class Task(Generic[P, R]):
         """
         return TaskSubmitter(self, options)
 
-    def submit(self, client: Client, **arguments: Any) -> Job:
-        """One job with these arguments in the task's queue. Raises InvalidArgument before anything is sent."""
+    def submit(self, client: Submits[J, Any], **arguments: Any) -> J:
+        """One job with these arguments in the task's queue. With an AsyncClient, to be awaited. Raises InvalidArgument
+        before anything is sent."""
         return self.options().submit(client, **arguments)
 
     def submit_many(
-        self, client: Client, arguments: Iterable[Mapping[str, Any]], *, gather: Gather | None = None
-    ) -> JobArray:
+        self, client: Submits[Any, A], arguments: Iterable[Mapping[str, Any]], *, gather: Gather | None = None
+    ) -> A:
         """A job for each map of arguments, in their order; all are checked before the first is sent. `gather` as in
         `Client.submit_many`."""
         return self.options().submit_many(client, arguments, gather=gather)
@@ -117,6 +119,21 @@ class Task(Generic[P, R]):
         return None if source is None else _Form(self.name, source, skip=1 if self.collective else 0)
 
 
+class Submits(Protocol[J, A]):
+    """A client: what it gives is a job, or what to await for one."""
+
+    def submit(self, queue: str, args: Any, *, task: str | None = None, **options: Unpack[JobOptions]) -> J: ...
+    def submit_many(
+        self,
+        queue: str,
+        many_args: Iterable[Any],
+        *,
+        task: str | None = None,
+        gather: Gather | None = None,
+        **options: Unpack[ArrayOptions],
+    ) -> A: ...
+
+
 class TaskSubmitter(Generic[P, R]):
     """A task and what its next jobs have beside their arguments. Made by `Task.options`."""
 
@@ -124,14 +141,14 @@ class TaskSubmitter(Generic[P, R]):
         self.task = task
         self._options: dict[str, Any] = {**task.job_options, **options}
 
-    def submit(self, client: Client, **arguments: Any) -> Job:
+    def submit(self, client: Submits[J, Any], **arguments: Any) -> J:
         """As `Task.submit`."""
         self.task.check(arguments)
         return client.submit(self.task.queue, arguments, task=self._name, **self._options)
 
     def submit_many(
-        self, client: Client, arguments: Iterable[Mapping[str, Any]], *, gather: Gather | None = None
-    ) -> JobArray:
+        self, client: Submits[Any, A], arguments: Iterable[Mapping[str, Any]], *, gather: Gather | None = None
+    ) -> A:
         """As `Task.submit_many`."""
         maps = [dict(each) for each in arguments]
         for place, each in enumerate(maps):

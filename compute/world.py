@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import zmq
 
 from . import launch
+from .cancels import Cancels
 from .frames import Frame, Kind, decode, unpack
 from .orphans import started_ticks
 from .settings import VARIABLE, WorldSettings
@@ -42,6 +43,7 @@ class World:
     ) -> None:
         self._settings = settings
         self._slots = Slots.create(settings.slots, settings.ranks)
+        self.cancels = Cancels.create(settings.cancels)
         self.socket: zmq.Socket[bytes] = context.socket(zmq.PAIR)
         self.socket.linger = 0
         self.socket.bind(settings.endpoint)
@@ -136,6 +138,7 @@ class World:
     def close(self) -> None:
         self.socket.close()
         self._slots.close()
+        self.cancels.close()
         os.close(self.exited)
         assert self._process.stdout is not None
         self._process.stdout.close()

@@ -13,7 +13,7 @@ class LoneComm:
     """Stands in for an MPI communicator of size 1. What needs a second rank, as `send` does, it does not have.
 
     Lower-case methods take any value, and give back a copy of it as one that travelled is; upper-case ones take numpy
-    arrays, or (array, ...) as mpi4py has them; None in place of a send buffer is MPI.IN_PLACE.
+    arrays, or (array, ...) as mpi4py has them; a send buffer that is no array, as MPI.IN_PLACE, leaves what is there.
     """
 
     rank = 0

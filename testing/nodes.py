@@ -124,12 +124,21 @@ class Nodes:
     def settle(self) -> None:
         """Have turns until nothing more happens at this moment."""
         for _ in range(TURNS_MAX):
-            busy = [number for number in self.alive if self._is_busy(number)]
+            busy = [number for number in self.alive if self._is_busy(number)] or self._lagging()
             if not busy:
                 return
             for number in busy:
                 if number in self.alive:
                     self._turn(number)
+
+    def _lagging(self) -> list[int]:
+        """The primary, if others do not know yet how far the log is committed: elsewhere a heartbeat tells them."""
+        node = self.alive.get(self.primary or 0)
+        commits = [each.raft.tail.commit for each in self.alive.values()]
+        if node is None or min(commits) == node.raft.tail.commit:
+            return []
+        node.raft.broadcast = True
+        return [node.raft.node]
 
     def _is_busy(self, number: int) -> bool:
         node = self.alive[number]
@@ -186,6 +195,6 @@ class Nodes:
     def _next_step_ms(self, end_ms: int) -> int:
         due_ms = self.next_due_ms()
         goal_ms = end_ms if due_ms is None else min(end_ms, due_ms)
-        if goal_ms - self.now_ms > STRIDE_MS:
+        if goal_ms - self.now_ms > STRIDE_MS and self._limits.session_timeout_ms >= NEVER_MS:
             return goal_ms - LANDING_MS
         return self.now_ms + min((node.wait_ms(self.now_ms) for node in self.alive.values()), default=NEVER_MS)

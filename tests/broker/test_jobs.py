@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kit.memory import MemoryDisk
 from kit.world import Client, World
 
 from penstock.broker import checkpoint
 from penstock.broker.desk import Limits
 from penstock.broker.model import Model
 from penstock.peers import wire
+from penstock.testing.memory import MemoryDisk
 
 
 @pytest.fixture(params=["now and then", "in every turn"])
@@ -279,3 +279,23 @@ def test_it_is_explained_why_a_job_does_not_run(world: World, ana: Client) -> No
     ana.do("configure", name="jobs", options={"max_leased": 1})
     pulled(ana)
     assert "max_leased" in codes(ana, 0)
+
+
+def test_an_entry_lives_as_long_as_the_last_queue_that_needs_it(world: World, ana: Client) -> None:
+    """One command may end jobs of several queues, and add messages: each of them holds its log entry."""
+    ana.do("create", name="short", kind="queue", options={"result_ttl_ms": 1_000})
+    ana.append("jobs", b"parent")
+    ana.do("append", wire.pack_payload([b"child"]), queue="short", count=1, after=[["jobs", 0, 1]])
+    ana.do("reject", lease=pulled(ana)["lease"], ranges=[[0, 1]], error=b"boom")
+    options = {"max_messages": 1, "overflow": "drop_oldest", "result_ttl_ms": 1_000}
+    ana.do("create", name="ring", kind="queue", options=options)
+    ana.append("ring", b"first")
+    ana.append("ring", b"second")
+    assert info(ana, 0, "ring")["status"] == "expired"
+    for _ in range(3):
+        world.advance(20_000)
+        ana.do("ping")
+    ana = restarted(world, ana, True)
+    assert info(ana, 0, "short")["reason"] == "", "the outcome of the child is past its time"
+    assert ana.do("job_result", queue="jobs", offset=0).bodies == [b"boom"]
+    assert ana.pull("ring").bodies == [b"second"]

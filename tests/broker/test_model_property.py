@@ -11,14 +11,15 @@ import pytest
 from hypothesis import seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
-from kit.naive import LEASED, Naive, NaiveQueue, Refused
+from kit.job_rules import JobRules
+from kit.naive import LEASED, NaiveQueue, Refused
+from kit.naive_jobs import NaiveJobs
 
 from penstock.broker import checkpoint, queues, state
 from penstock.broker.jobs import Jobs
@@ -122,14 +123,14 @@ def nothing_below(model: Model) -> checkpoint.Consensus:
     return checkpoint.Consensus(model.state.applied, 1, [(0, Members((1,)))])
 
 
-class TwoModels(RuleBasedStateMachine):
+class TwoModels(JobRules):
     """Every command goes to both; what they say and what they show must agree."""
 
     def __init__(self) -> None:
         super().__init__()
         self.disk = MemoryDisk()
         self.model = Model(self.disk)
-        self.naive = Naive(FORGET_MAX)
+        self.naive = NaiveJobs(FORGET_MAX)
         self.entries: list[Entry] = []
         self.now_ms = 1_000
         self.pulls = 0
@@ -698,9 +699,7 @@ def kept_extents(queue: queues.Queue) -> list[Any]:
 
 
 # Of a node, not of messages; and those of jobs, which test_jobs and test_notes try.
-ELSEWHERE = {
-    "Noop", "Refuse", "Count", "SetMembers", "Progress", "LogLines", "Call", "ForgetJob", "RetryDead", "Move",
-}  # fmt: skip
+ELSEWHERE = {"Noop", "Refuse", "Count", "SetMembers"}
 ROUNDS_MAX = 8  # of other dice, until every command and every refusal has come up often enough
 
 

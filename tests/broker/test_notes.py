@@ -6,13 +6,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.memory import MemoryDisk
 
 from penstock.broker import checkpoint, notes
 from penstock.broker.extents import Outcome
 from penstock.broker.model import Model
 from penstock.broker.notes import Failure, Notes
 from penstock.broker.outcomes import Outcomes
+from penstock.testing.memory import MemoryDisk
 
 END = 12
 offsets = st.integers(0, END - 1)

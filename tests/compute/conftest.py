@@ -20,8 +20,10 @@ from penstock.client import Client, connect
 from penstock.compute.notes import Notes
 from penstock.compute.pool import PoolConfig, PoolProcess, first_state, plan_of, spawn_pool
 from penstock.compute.registry import PoolState
+from penstock.compute.runner import Counters
 from penstock.compute.source import Terms
 from penstock.compute.supervisor import Supervisor
+from penstock.compute.words import Words
 from penstock.peers.values import pack, unpack
 
 HERE = str(Path(__file__).parent)
@@ -82,12 +84,16 @@ class MemorySource:
         self.outcomes: dict[int, tuple[str, Any]] = {}
         self.released: list[int] = []
         self.taken: list[int] = []
+        self.told: dict[int, list[Words]] = {}
+        self._leased: dict[int, Leased] = {}
+        self._cancelled: list[Leased] = []
 
     def take(self, count: int, timeout_s: float) -> list[Leased]:
         with self._changed:
             self._changed.wait_for(lambda: self._ready, timeout=timeout_s)
             leased = [self._ready.popleft() for _ in range(min(count, len(self._ready)))]
         self.taken += [each.number for each in leased]
+        self._leased |= {each.number: each for each in leased}
         return leased
 
     def terms_of(self, message: Leased) -> Terms:
@@ -95,6 +101,21 @@ class MemorySource:
 
     def notes_of(self, messages: Sequence[Leased]) -> Notes:
         return Notes([(message.number, 1, 1) for message in messages])
+
+    def on_cancelled(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def cancelled(self) -> list[Leased]:
+        found, self._cancelled = self._cancelled, []
+        return found
+
+    def cancel(self, number: int) -> None:
+        """Of a job that was taken."""
+        self._cancelled.append(self._leased[number])
+        self._wake()
+
+    def tell(self, message: Leased, words: Words) -> None:
+        self.told.setdefault(message.number, []).append(words)
 
     def complete(self, messages: Sequence[Leased], results: Sequence[bytes]) -> None:
         for message, result in zip(messages, results, strict=True):
@@ -146,6 +167,11 @@ class Run:
     @property
     def state(self) -> PoolState:
         return self.states[-1]
+
+    @property
+    def counters(self) -> Counters:
+        """What the runner has counted, before it is written down."""
+        return self.supervisor._runner.counters
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
         assert self.thread is not None

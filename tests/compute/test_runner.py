@@ -14,6 +14,7 @@ from penstock.compute.runner import FIRST_TAKE, IN_HAND_MAX, Runner, default_tas
 from penstock.compute.slots import Running
 from penstock.compute.source import Terms
 from penstock.compute.task import Task
+from penstock.compute.words import Words
 from penstock.peers.values import pack
 
 
@@ -25,12 +26,21 @@ class Source:
         self.failed: list[int] = []
         self.rejected: list[int] = []
         self.released: list[int] = []
+        self.to_cancel: list[Any] = []
+        self.told: list[tuple[int, Any, list[str]]] = []
 
     def terms_of(self, message: SimpleNamespace) -> Terms:
         return Terms(None, None)
 
     def notes_of(self, messages: Sequence[Any]) -> Notes:
         return Notes([(message.number, 1, 1) for message in messages])
+
+    def cancelled(self) -> list[Any]:
+        found, self.to_cancel = self.to_cancel, []
+        return found
+
+    def tell(self, message: Any, words: Words) -> None:
+        self.told.append((message.number, words.progress, words.lines))
 
     def complete(self, messages: Sequence[Any], results: Sequence[bytes]) -> None:
         self.done += [message.number for message in messages]
@@ -72,6 +82,8 @@ class World:
         self.hosts = hosts
         self.sent: list[Frame] = []
         self.running: list[Running] = []
+        self.cancels: Any = SimpleNamespace(add=lambda *job: self.flags.append(job), clear=lambda: self.flags.clear())
+        self.flags: list[tuple[int, int]] = []
 
     def send(self, frame: Frame) -> None:
         self.sent.append(frame)
@@ -201,3 +213,74 @@ def test_jobs_without_a_task_name_go_to_the_nameless_task() -> None:
     assert default_task({"a": named, "len": nameless}) == "len"
     assert default_task({"a": named}) == "a"
     assert default_task({"a": named, "b": named}) is None
+
+
+def told(place: int, *said: Any) -> Frame:
+    words = Words()
+    words.add(*said)
+    return Frame(Kind.TOLD, batch=1, size=1, payload=pack([[place, *words.pack()]]))
+
+
+def test_words_of_a_job_in_hand_are_passed_on_and_others_are_not(stage: SimpleNamespace) -> None:
+    stage.runner.hear(told(3, (0.5, "half"), ["a line"]))
+    stage.runner.hear(results(1, 3, 1))
+    stage.runner.hear(told(3, (1.0, "late")))
+    assert stage.source.told == [(3, (0.5, "half"), ["a line"])]
+
+
+@pytest.fixture
+def cancelled(stage: SimpleNamespace) -> SimpleNamespace:
+    """The job at place 4 is cancelled, and its grace is over at once."""
+    stage.runner._cancelled.grace_s = 0.0
+    (message,) = stage.runner._ledger.peek(1).messages[4:5]
+    stage.source.to_cancel = [message]
+    stage.runner.cancel()
+    return stage
+
+
+def test_a_cancelled_job_is_flagged_and_its_kill_asked_for(cancelled: SimpleNamespace) -> None:
+    assert cancelled.world.flags == [(1, 4)]
+    assert [(frame.batch, frame.first) for frame in cancelled.world.sent if frame.kind is Kind.KILL] == [(1, 4)]
+    cancelled.runner.cancel()
+    assert [frame.kind for frame in cancelled.world.sent].count(Kind.KILL) == 1
+    assert cancelled.runner.wait_s() > 0
+
+
+def test_what_becomes_of_a_cancelled_job_is_said_to_nobody(cancelled: SimpleNamespace) -> None:
+    cancelled.runner.hear(results(1, 0, 10, faults=[Fault(3, pack({"type": "E"}))]))
+    assert cancelled.source.done == [0, 1, 2, 5, 6, 7, 8, 9]
+    assert cancelled.source.failed == [3]
+    assert cancelled.runner.in_hand == 0
+    assert cancelled.runner.counters.cancelled == 1
+    assert cancelled.world.flags == []
+    assert cancelled.runner.wait_s() is None
+
+
+def test_a_fault_of_a_cancelled_job_is_no_failure(cancelled: SimpleNamespace) -> None:
+    cancelled.runner.hear(results(1, 4, 1, faults=[Fault(4, pack({"type": "JobCancelled"}))]))
+    assert (cancelled.source.failed, cancelled.source.rejected, cancelled.runner.counters.failed) == ([], [], 0)
+
+
+def test_a_world_that_dies_takes_nothing_back_of_a_cancelled_job(cancelled: SimpleNamespace) -> None:
+    cancelled.runner.recover(cancelled.world)
+    assert cancelled.source.released == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    assert cancelled.runner.in_hand == 0
+
+
+def test_a_cancelled_suspect_is_not_tried_alone(cancelled: SimpleNamespace) -> None:
+    cancelled.world.running = [Running(1, 4, 1, 0), Running(1, 5, 1, 0)]
+    cancelled.runner.recover(cancelled.world)
+    second = World()
+    cancelled.runner.attach(second)
+    cancelled.runner.pump()
+    assert [second.numbers(frame.batch) for frame in second.sent] == [[5]]
+
+
+def test_a_job_that_is_cancelled_before_a_world_has_it_is_never_sent(stage: SimpleNamespace) -> None:
+    stage.feeder.give([10, 11])
+    stage.source.to_cancel = [stage.feeder._batches[0][0]]
+    stage.runner.cancel()
+    stage.runner.hear_feeder()
+    stage.runner.pump()
+    assert stage.world.numbers(2) == [11]
+    assert stage.runner.counters.cancelled == 1

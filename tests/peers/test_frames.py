@@ -25,7 +25,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.just(Noop()),
     st.builds(Expire, numbers, numbers),
     st.builds(Create, st.text(), st.text(), st.dictionaries(st.text(), numbers)),
-    st.builds(AppendMessages, st.text(), numbers, numbers, st.booleans()),
+    st.builds(AppendMessages, st.text(), numbers, numbers, st.booleans(), st.none(), st.none()),
     st.builds(
         SetMembers,
         st.lists(nodes).map(tuple),

@@ -146,6 +146,7 @@ MUTANTS = [
             (
                 "            if type(word) in (Append, AskVote, Fetch):\n",
                 "            if type(word) is Append and self.role is Role.REPLICA:\n"
+                "                self.heard_round = -1\n"
                 "                follower.hear_append(self, word, now_ms)\n"
                 "            if type(word) in (Append, AskVote, Fetch):\n",
             ),
