@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+
+import zmq
 
 from ..peers.errors import Closed, InvalidArgument, PenstockError
 from .channel import Channel
@@ -32,11 +36,13 @@ class AsyncConnection(Channel):
         super().__init__(endpoints, hello, retry_for_ms)
         self._loop = asyncio.get_running_loop()
         self._waiters: dict[asyncio.Future[None], Callable[[], object]] = {}
-        self._link: Link | None = None  # the one whose descriptors the loop polls
+        self._polled: list[Link] = []  # the link whose descriptors the loop polls, if there is one
         self._soon: asyncio.Handle | None = None  # the turn that comes soon
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0  # when that is
         self._work.before_close = self._unwatch
+        # Left to the collector, a context would wait for ever for its sockets to be closed.
+        weakref.finalize(self, _release, self._work.context, self._polled).atexit = False
         self._turn_soon()
 
     # -- for producers, consumers and the client ----------------------------------------------------------------------
@@ -61,7 +67,7 @@ class AsyncConnection(Channel):
     def hurry(self, at_ms: int) -> None:
         if at_ms < self._work.tick_ms:
             self._work.tick_ms = at_ms
-            if not self._work.pumping:
+            if not self._work.pumping and self.dead is None:
                 self._set_timer()
 
     def notify(self) -> None:
@@ -233,8 +239,8 @@ class AsyncConnection(Channel):
     def _watch(self) -> None:
         """Have the loop poll the present link."""
         link = self._work.link
-        if link is not None and link is not self._link:
-            self._link = link
+        if link is not None and link not in self._polled:
+            self._polled.append(link)
             messages, events = link.fds
             self._loop.add_reader(messages, self._turn)
             self._loop.add_reader(events, self._turn, link)
@@ -242,22 +248,35 @@ class AsyncConnection(Channel):
     def _unwatch(self, link: Link) -> None:
         """It is about to be closed: a loop that polls a closed descriptor would take the next one of its number for
         it."""
-        if link is self._link:
-            self._link = None
+        if link in self._polled:
+            self._polled.remove(link)
             for fd in link.fds:
                 self._loop.remove_reader(fd)
 
     def _end(self, error: PenstockError) -> None:
         """Fail everything with `error`."""
-        self.session.close(error)
-        self._work.turn(self.now_ms())
         self.dead = error
         for handle in (self._soon, self._timer):
             if handle is not None:
                 handle.cancel()
         self._soon = self._timer = None
-        self._wake()
+        try:
+            self.session.close(error)
+            self._work.turn(self.now_ms())
+        finally:
+            self._wake()
         self._work.end()
+
+
+def _release(context: zmq.Context[zmq.Socket[bytes]], links: list[Link]) -> None:
+    """The end of a client that nobody closed."""
+    if not context.closed:
+        warnings.warn(
+            "an AsyncClient was not closed: leave its `async with`, or close it", ResourceWarning, stacklevel=2
+        )
+        for link in links:
+            link.close()
+        context.term()
 
 
 def _ring(future: asyncio.Future[None]) -> None:

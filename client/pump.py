@@ -36,7 +36,7 @@ class Pump:
         self.tick_ms = 0  # when the timers are to be looked at
         self.pumping = False  # what is asked meanwhile leaves with the rest
         self._session = session
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._number = 0  # of the link, as the session counts them
         self._epoch = 0
 
@@ -88,7 +88,7 @@ class Pump:
 
     def end(self) -> None:
         """After the last turn of a closed session."""
-        self._context.term()
+        self.context.term()
 
     def _transmit(self, now_ms: int) -> None:
         session, link = self._session, self.link
@@ -149,7 +149,7 @@ class Pump:
                 self.link = None
             if session.endpoint is not None:
                 try:
-                    self.link = Link(self._context, session.endpoint)
+                    self.link = Link(self.context, session.endpoint)
                 except zmq.ZMQError as fault:
                     session.disconnected(now_ms, f"{session.endpoint}: {fault}")
             if self.link is not None:

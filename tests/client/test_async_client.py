@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -548,6 +549,18 @@ def test_a_loop_that_is_shut_down_in_the_midst_of_everything_complains_of_nothin
             )
 
     run(main())
+
+
+@pytest.mark.parametrize("loop", FACTORIES)
+def test_a_client_that_nobody_closed_is_told_of_and_holds_up_nobody(loop: str, daemon: Daemon) -> None:
+    async def main() -> None:
+        client = await penstock.connect_async(daemon.endpoint, retry_for=START_S)
+        await client.status()
+
+    with asyncio.Runner(loop_factory=FACTORIES[loop]) as runner:
+        runner.run(main())
+    with pytest.warns(ResourceWarning, match="AsyncClient"):
+        gc.collect()
 
 
 def test_no_thread_is_started(with_client: Play) -> None:
