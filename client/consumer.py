@@ -104,10 +104,10 @@ class Consumer(Closing):
             self._connection.notify()
 
     def size(self) -> int:
-        """How many messages wait: for this group at the daemon (ready or delayed), and here, received by nobody."""
+        """How many messages wait: for this group at the daemon (ready, delayed, or waiting for their parents), and here, received by nobody."""
         self._check()
         info = calls.run(self._connection, calls.describe_group(self.queue, self.group))
-        return info.ready + info.delayed + self._intake.buffered
+        return info.ready + info.delayed + info.waiting + self._intake.buffered
 
     # -- settling --------------------------------------------------------------------------------------------------
 

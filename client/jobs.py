@@ -12,7 +12,7 @@ from ..peers.units import duration_ms
 from . import calls
 from .connection import Connection, Consistency, reader
 from .failures import job_failed
-from .infos import JobInfo, Reason
+from .infos import JobInfo, Reason, unfinished
 from .job_details import JobDetails
 from .requests import Request, Tell
 
@@ -258,7 +258,7 @@ def drain(connection: Connection, queue: str, timeout_s: float | None) -> list[J
     while True:
         # Looked at first: what ended before this is in the stream, so that an empty answer after it is the last word.
         body = connection.call("describe", {"name": queue}).body
-        waiting = body["ready"] + body["delayed"] + body["leased"]
+        waiting = unfinished(body)
         wait_ms = LOOK_MS if waiting else 0
         if deadline is not None:
             wait_ms = max(0, min(wait_ms, round((deadline - time.monotonic()) * 1000)))
