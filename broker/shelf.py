@@ -221,8 +221,9 @@ class Shelf:
             self.expiries.pop()
         return None
 
-    def next_expiry_ms(self) -> int | None:
+    def next_expiry_ms(self, now_ms: int) -> int | None:
         """When a time to live ends next: at or before that of any message here."""
+        self.next_expired(now_ms)  # as above
         return self.expiries.next_ms()
 
     # -- counts ------------------------------------------------------------------------------------------------------
