@@ -304,7 +304,8 @@ def test_jobs_that_are_cancelled_before_anybody_received_them_are_in_nobodys_way
         first = consumer.receive(timeout=10)
         assert first is not None
         first.ack().wait()
-        jobs[1:].cancel()
+        for job in jobs[1:]:
+            job.cancel()
         consumer.note_cancelled(1, 2)
         consumer.note_cancelled(1, 2)
         assert consumer.receive(timeout=0.05) is None
