@@ -205,8 +205,10 @@ class Shelf:
             return True
         return bool(self._ripening) and any(self.next_due(priority, now_ms) for priority in self._dues)
 
-    def next_due_ms(self) -> int | None:
+    def next_due_ms(self, now_ms: int) -> int | None:
         """When something may ripen next: at or before the next delayed message does."""
+        for priority in self._dues:
+            self.next_due(priority, now_ms)  # what ripened and was taken is in the way of those behind it
         found = [due_ms for dues in self._dues.values() if (due_ms := dues.next_ms()) is not None]
         return min(found, default=None)
 
@@ -219,8 +221,9 @@ class Shelf:
             self.expiries.pop()
         return None
 
-    def next_expiry_ms(self) -> int | None:
+    def next_expiry_ms(self, now_ms: int) -> int | None:
         """When a time to live ends next: at or before that of any message here."""
+        self.next_expired(now_ms)  # as above
         return self.expiries.next_ms()
 
     # -- counts ------------------------------------------------------------------------------------------------------

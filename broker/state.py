@@ -129,7 +129,7 @@ class State:
     def arm(self, queue: Queue, group: Group, now_ms: int) -> None:
         """See to it that the primary looks at the group when its next message ripens, or outlives its time."""
         shelf = group.shelf
-        for due_ms in (shelf.next_due_ms(), shelf.next_expiry_ms()):
+        for due_ms in (shelf.next_due_ms(now_ms), shelf.next_expiry_ms(now_ms)):
             if due_ms is not None and now_ms < due_ms and (group.armed_ms is None or due_ms < group.armed_ms):
                 group.armed_ms = due_ms
                 self.timers.append(Timer(due_ms, 0, queue.name, group.name))

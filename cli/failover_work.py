@@ -69,7 +69,7 @@ def consume(endpoints: list[str], path: Path, stop: Event, parent: int) -> None:
             messages = consumer.receive_many(RECEIVE, timeout=0.2)
             if messages:
                 _ack(consumer, messages, history)
-            elif stop.is_set() and client.describe(QUEUE).waiting == 0:
+            elif stop.is_set() and client.describe(QUEUE).unfinished == 0:
                 break
     history.note("end")
 

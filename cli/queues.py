@@ -23,7 +23,7 @@ from .options import (
     size_or_none,
 )
 
-COLUMNS = ("name", "ready", "delayed", "leased", "done", "dead", "bytes", "oldest_ms", "paused")
+COLUMNS = ("name", "ready", "delayed", "waiting", "leased", "done", "dead", "bytes", "oldest_ms", "paused")
 Decorated = Callable[..., Any]
 
 name_argument = click.argument("name", shell_complete=complete_names("queue"))
@@ -91,7 +91,7 @@ def create(options: Options, /, name: str, **values: Any) -> None:
 @queue.command(name="list")
 @click.pass_obj
 def list_(options: Options) -> None:
-    """All queues. In a pipe: name, ready, delayed, leased, done, dead, bytes, oldest_ms, paused."""
+    """All queues. In a pipe: name, ready, delayed, waiting, leased, done, dead, bytes, oldest_ms, paused."""
     with options.connect() as client:
         output.rows(map(info_row, client.list_queues()), COLUMNS, options.json)
 
@@ -113,7 +113,7 @@ def delete(options: Options, name: str, yes: bool) -> None:
     """Delete the queue NAME with everything in it."""
     with options.connect() as client:
         info = client.describe(name)
-        confirm(f"Delete {name} with {info.ready + info.delayed + info.leased} messages?", yes)
+        confirm(f"Delete {name} with {info.unfinished} messages?", yes)
         client.delete(name)
         output.one({"deleted": name}, options.json)
 
@@ -126,7 +126,7 @@ def purge(options: Options, name: str, yes: bool) -> None:
     """Throw away what waits in the queue NAME. What a consumer holds stays."""
     with options.connect() as client:
         info = client.describe(name)
-        confirm(f"Throw away the {info.ready + info.delayed} messages that wait in {name}?", yes)
+        confirm(f"Throw away the {info.unfinished - info.leased} messages that wait in {name}?", yes)
         output.one({"name": name, "purged": client.purge(name)}, options.json)
 
 

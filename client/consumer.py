@@ -110,7 +110,7 @@ class BaseConsumer(Generic[M, R]):
     def _size(self) -> Steps[int]:
         self._check()
         info = yield from calls.describe_group(self.queue, self.group)
-        return info.ready + info.delayed + self._intake.buffered
+        return info.ready + info.delayed + info.waiting + self._intake.buffered
 
     def settle_until(self, ready: Callable[[], object], timeout_s: float | None) -> Steps[bool]:
         """Have what was gathered leave now and wait until `ready()`. For receipts."""
@@ -258,7 +258,8 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
                 yield message
 
     def size(self) -> int:
-        """How many messages wait: for this group at the daemon (ready or delayed), and here, received by nobody."""
+        """How many messages wait: for this group at the daemon (ready, delayed, or waiting for their parents), and here,
+        received by nobody."""
         return self._run(self._size())
 
     # -- settling --------------------------------------------------------------------------------------------------

@@ -21,13 +21,14 @@ class Staleness(NamedTuple):
 class GroupInfo:
     """A group of a topic. Counts are messages; `floor`: everything below this offset is done.
 
-    `lag`: how many messages are not done (ready, delayed or leased); `oldest_ms`: the age of the oldest of them (None:
+    `lag`: how many messages are not done (ready, delayed, waiting for their parents, or leased); `oldest_ms`: the age of the oldest of them (None:
     there is none).
     """
 
     name: str
     ready: int
     delayed: int
+    waiting: int
     leased: int
     done: int
     dead: int
@@ -56,6 +57,7 @@ class Info:
     created_ms: int
     ready: int
     delayed: int
+    waiting: int
     leased: int
     done: int
     dead: int
@@ -66,9 +68,9 @@ class Info:
     groups: tuple[GroupInfo, ...]
 
     @property
-    def waiting(self) -> int:
-        """Messages that are not done: ready, delayed or leased."""
-        return self.ready + self.delayed + self.leased
+    def unfinished(self) -> int:
+        """Messages that are not done: ready, delayed, waiting for their parents, or leased."""
+        return self.ready + self.delayed + self.waiting + self.leased
 
     @property
     def max_failures(self) -> int | None:
@@ -189,11 +191,15 @@ def info_from_body(body: Mapping[str, Any]) -> QueueInfo | TopicInfo:
     return kind(**fields, groups=groups)
 
 
+def unfinished(body: Mapping[str, Any]) -> int:
+    """How many messages of a queue, as `describe` tells of it, are not done."""
+    return sum(int(body[count]) for count in ("ready", "delayed", "waiting", "leased"))
+
+
 def has_room(body: Mapping[str, Any], messages: int) -> bool:
     """Do `messages` more fit under the limits of this queue?"""
     options = body["options"]
-    waiting = body["ready"] + body["delayed"] + body["leased"]
-    fits = options.get("max_messages") is None or waiting + messages <= options["max_messages"]
+    fits = options.get("max_messages") is None or unfinished(body) + messages <= options["max_messages"]
     return fits and (options.get("max_bytes") is None or body["bytes"] < options["max_bytes"])
 
 

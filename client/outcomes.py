@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..peers import values, wire
 from ..peers.errors import JobCancelled, JobFailed, NotFound, PenstockError, Timeout
 from .failures import job_failed
-from .infos import JobInfo
+from .infos import JobInfo, unfinished
 from .requests import Request
 from .steps import Deadline, Steps, Together
 
@@ -191,7 +191,7 @@ def drain(queue: str, timeout: float | str | None) -> Steps[list[JobOutcome]]:
     while True:
         # Looked at first: what ended before this is in the stream, so that an empty answer after it is the last word.
         body = (yield Request("describe", {"name": queue})).body
-        waiting = body["ready"] + body["delayed"] + body["leased"]
+        waiting = unfinished(body)
         wait_ms = deadline.wait_ms(LOOK_MS) if waiting else 0
         while outcomes := (yield from stream.read(wait_ms)):
             found.update((outcome.offset, outcome) for outcome in outcomes)

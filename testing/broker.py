@@ -271,7 +271,7 @@ class Broker:
     def _await_more(self, queue: str) -> bool:
         assert self._worker is not None
         info = self._worker.describe(queue)
-        return bool(info.ready + info.delayed + info.leased) and self.advance_to_next()
+        return bool(info.unfinished) and self.advance_to_next()
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 

@@ -115,7 +115,7 @@ def test_a_cleared_shelf_says_that_all_of_it_is_gone() -> None:
     shelf.clear()
     assert list(shelf.take_dirty().values()) == [None, None]
     assert shelf.total == 0
-    assert shelf.next_due_ms() is None
+    assert shelf.next_due_ms(100) is None
 
 
 def test_what_is_far_away_is_packed_and_comes_in_order() -> None:

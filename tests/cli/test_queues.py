@@ -29,7 +29,7 @@ def test_a_queue_is_created_shown_listed_and_deleted(shell: Any, name: str) -> N
     assert shell.json("queue", "show", name)[0]["options"] == made["options"]
     assert name in [item["name"] for item in shell.json("queue", "list")]
     line = next(line for line in shell.ok("queue", "list").splitlines() if line.startswith(name))
-    assert line.split("\t") == [name, "0", "0", "0", "0", "0", "0", "-", "no"]
+    assert line.split("\t") == [name, "0", "0", "0", "0", "0", "0", "0", "-", "no"]
     assert shell.json("queue", "delete", name, "--yes") == [{"deleted": name}]
     assert shell("queue", "show", name).returncode == 3
 

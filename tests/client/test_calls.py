@@ -15,6 +15,7 @@ GROUP = {
     "name": "billing",
     "ready": 3,
     "delayed": 0,
+    "waiting": 0,
     "leased": 0,
     "done": 0,
     "dead": 0,
@@ -24,7 +25,7 @@ GROUP = {
 }
 QUEUE = {
     "name": "jobs", "kind": "queue", "options": {}, "paused": False, "created_ms": 0, "ready": 0, "delayed": 0,
-    "leased": 0, "done": 0, "dead": 0, "bytes": 0, "oldest_ms": None, "next": 0, "first": 0, "groups": [],
+    "waiting": 0, "leased": 0, "done": 0, "dead": 0, "bytes": 0, "oldest_ms": None, "next": 0, "first": 0, "groups": [],
 }  # fmt: skip
 TOPIC = {**QUEUE, "name": "events", "kind": "topic", "groups": [GROUP]}
 

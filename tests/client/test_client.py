@@ -91,7 +91,7 @@ def test_purging_tells_how_many_went(client: penstock.Client, queue: str) -> Non
     with client.producer(queue) as producer:
         producer.send_many([b"x"] * 7)
     assert client.purge(queue) == 7
-    assert client.describe(queue).waiting == 0
+    assert client.describe(queue).unfinished == 0
 
 
 def test_a_paused_queue_gives_nothing_until_it_is_resumed(client: penstock.Client, queue: str) -> None:

@@ -170,7 +170,7 @@ def test_a_result_queue_gets_the_results_and_pulling_empties_it(client: Client, 
             taken[message.all_headers["penstock-job"]] = values.unpack(message.body)
             message.ack().wait(20)
     assert taken == {f"{queue}-2/{n}": n * n for n in range(5)}
-    assert client.describe(f"{queue}-results").waiting == 0
+    assert client.describe(f"{queue}-results").unfinished == 0
 
 
 def test_what_a_job_tells_while_it_runs_can_be_read(client: Client, queue: str) -> None:
@@ -231,7 +231,7 @@ def test_dead_letters_carry_the_last_error_and_go_home_again(client: Client, que
     assert [job.offset for job in again] == [3, 4, 5]
     with worker(client, queue, squared):
         assert again.results(20) == [0, 1, 4]
-    assert client.describe(f"{queue}.dead").waiting == 0
+    assert client.describe(f"{queue}.dead").unfinished == 0
 
 
 def test_waiting_messages_move_to_another_queue(client: Client, queue: str) -> None:
@@ -296,3 +296,21 @@ def test_as_completed_and_drain_stay_right_when_results_are_removed(client: Clie
     assert done == {1, 2, 3, 4, 5}
     until(lambda: client.job(jobs[0].id).status() == "expired", "it was forgotten")
     assert [outcome.offset for outcome in client.drain(queue, 20)] == [1, 2, 3, 4, 5]
+
+
+def test_jobs_that_are_cancelled_before_anybody_received_them_are_in_nobodys_way(client: Client, queue: str) -> None:
+    jobs = client.submit_many(queue, [{}] * 3)
+    with client.consumer(queue) as consumer:
+        first = consumer.receive(timeout=10)
+        assert first is not None
+        first.ack().wait()
+        for job in jobs[1:]:
+            job.cancel()
+        consumer.note_cancelled(1, 2)
+        consumer.note_cancelled(1, 2)
+        assert consumer.receive(timeout=0.05) is None
+        last = client.submit(queue, {})
+        message = consumer.receive(timeout=10)
+        assert message is not None
+        assert message.offset == last.offset
+        message.ack().wait()

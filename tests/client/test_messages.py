@@ -428,10 +428,10 @@ def test_every_group_of_a_topic_sees_every_message(client: penstock.Client) -> N
 
 
 def test_a_group_may_begin_with_what_is_to_come(client: penstock.Client) -> None:
-    client.create_topic("news")
-    with client.producer("news") as producer:
+    client.create_topic("dawn")
+    with client.producer("dawn") as producer:
         producer.send(b"old").wait(LIMIT_S)
-        with client.consumer("news", group="late", start="latest") as consumer:
+        with client.consumer("dawn", group="late", start="latest") as consumer:
             producer.send(b"new")
             assert take(consumer, 1)[0].body == b"new"
 

@@ -269,3 +269,19 @@ def test_topics_have_no_such_properties(client: penstock.Client, options: Any) -
     client.create_topic("plain-topic", exist_ok=True)
     with client.producer("plain-topic") as producer, pytest.raises(penstock.InvalidArgument, match="topic"):
         producer.send(b"x", **options).wait(LIMIT_S)
+
+
+def test_draining_waits_for_jobs_that_wait_for_their_parents(client: penstock.Client, queue: str) -> None:
+    parent = client.submit(queue, 1)
+    client.submit(queue, 2, after=[parent])
+    info = client.describe(queue)
+    assert (info.ready, info.waiting, info.unfinished) == (1, 1, 2)
+    with pytest.raises(penstock.Timeout, match="2 jobs"):
+        client.drain(queue, timeout=0.05)
+    with client.consumer(queue) as consumer:
+        assert consumer.size() == 2
+        for result in (10, 20):
+            message = consumer.receive(timeout=10)
+            assert message is not None
+            message.complete(result).wait()
+    assert [outcome.value for outcome in client.drain(queue, timeout=10)] == [10, 20]
