@@ -21,8 +21,8 @@ class Staleness(NamedTuple):
 class GroupInfo:
     """A group of a topic. Counts are messages; `floor`: everything below this offset is done.
 
-    `lag`: how many messages are not done (ready, delayed, waiting for their parents, or leased); `oldest_ms`: the age of the oldest of them (None:
-    there is none).
+    `lag`: how many messages are not done (ready, delayed, waiting for their parents, or leased); `oldest_ms`: the age
+    of the oldest of them (None: there is none).
     """
 
     name: str
