@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..peers.errors import JobCancelled, JobFailed
 from . import output
 from .exits import FAILED, OK
+from .job_bars import job_bars
 from .options import Options
 
 if TYPE_CHECKING:
-    from ..client import Job
+    from ..client import Client, Job
 
 COLUMNS = ("id", "status", "error")
 
 
-def follow(ending: Iterable[Job], total: int) -> None:
-    """A progress bar on stderr while these end."""
-    with output.progress() as bar:
-        line = bar.add_task("jobs", total=total)
-        for _ in ending:
+def follow(client: Client, jobs: Sequence[Job], timeout_s: float | None) -> None:
+    """Progress bars on stderr until the jobs have ended: one for all of them, and one for each that runs and tells how
+    far it is. Raises Timeout."""
+    with output.progress() as bar, job_bars(client, jobs, bar) as bars:
+        line = bar.add_task("jobs", total=len(jobs))
+        for job in client.as_completed(jobs, timeout=timeout_s):
+            bars.ended(job.id)
             bar.advance(line)
 
 
-def tell_ends(jobs: Sequence[Job], ending: Iterable[Job], options: Options, results: bool) -> int:
-    """Follow the `ending` jobs, then print all, in order. FAILED if one did not end well."""
-    follow(ending, len(jobs))
+def tell_ends(client: Client, jobs: Sequence[Job], options: Options, results: bool) -> int:
+    """Follow the jobs until they have ended, then print all, in order. FAILED if one did not end well."""
+    follow(client, jobs, options.timeout)
     code = OK
     for item in jobs:
         row, good = ended(item, results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,21 +13,24 @@ from .options import Options
 if TYPE_CHECKING:
     from ..client import Job, JobDetails
 
+LINES = 20  # of the log: `penstock job log` prints all
+BAR_WIDTH = 20
 STEP_COLUMNS = ("at", "what", "attempt", "by", "reason")
 APART = ("history", "lines")  # told after the facts
 
 
 def show_job(job: Job, options: Options) -> None:
-    """One object with --json. Otherwise its facts, then `history` and `log`, each line of which begins so."""
+    """One object with --json. Otherwise its facts, then `history` and the end of `log`, each line with that name."""
     details = job.describe()
     if options.json:
         output.say_json(details)
         return
     output.one(dict(_facts(details)), as_json=False)
     output.section("history", _steps(details), STEP_COLUMNS)
-    if details.dropped:
-        output.note(f"{details.dropped} older lines of its log are gone")
-    output.section("log", ({"line": line} for line in details.lines), ("line",))
+    earlier = details.dropped + len(details.lines[:-LINES])
+    if earlier:
+        output.note(f"{earlier} earlier lines: penstock job log {details.id}")
+    output.section("log", ({"line": line} for line in details.lines[-LINES:]), ("line",))
 
 
 def _facts(details: JobDetails) -> Iterator[tuple[str, Any]]:
@@ -39,9 +43,15 @@ def _facts(details: JobDetails) -> Iterator[tuple[str, Any]]:
         elif name.endswith("_ms") and name != "time_limit_ms":
             yield name.removesuffix("_ms"), _clock(value)
         elif name == "progress":
-            yield "progress", f"{value:.0%}"
+            yield "progress", f"{value:.0%}{_bar(value)}"
         else:
             yield name, value
+
+
+def _bar(fraction: float) -> str:
+    """A bar behind the number, for people."""
+    full = round(BAR_WIDTH * fraction)
+    return f"  [{'#' * full}{'.' * (BAR_WIDTH - full)}]" if sys.stdout.isatty() else ""
 
 
 def _steps(details: JobDetails) -> Iterator[dict[str, Any]]:

@@ -87,7 +87,7 @@ def submit(
     with options.connect() as client:
         jobs = send(client)
         if wait:
-            return tell_ends(jobs, client.as_completed(jobs, timeout=options.timeout), options, results=True)
+            return tell_ends(client, jobs, options, results=True)
         for id in [jobs.id] if array is not None else [item.id for item in jobs]:
             if options.json:
                 output.say_json({"id": id})

@@ -1,4 +1,4 @@
-"""penstock job: submit, list, show, wait, result, cancel, retry, explain."""
+"""penstock job: submit, list, show, log, wait, result, cancel, retry, explain."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from . import output
 from .exits import FAILED, OK
 from .job_ends import COLUMNS as END_COLUMNS
 from .job_ends import ended, follow
+from .job_log import show_log
 from .job_show import show_job
 from .job_submit import submit
 from .options import Noun, Options, complete_names, duration
@@ -60,10 +61,24 @@ def show(options: Options, id: str) -> None:
 
 
 @job.command()
+@id_argument
+@click.option("--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option(
+    "--lines", type=click.IntRange(min=0), help="Begin with the latest so many.  [default: all that are kept]"
+)
+@click.pass_obj
+def log(options: Options, id: str, follow: bool, lines: int | None) -> None:
+    """Print the log of the job ID: the lines that its task told, also in earlier tries. Exit code 6 if --timeout runs
+    out before the end that --follow waits for."""
+    with options.connect() as client:
+        show_log(client.job(id), lines, follow, options)
+
+
+@job.command()
 @ids_argument
 @click.pass_obj
 def wait(options: Options, ids: tuple[str, ...]) -> int:
-    """Wait until the jobs have ended, with a progress bar on a terminal.
+    """Wait until the jobs have ended; on a terminal with progress bars, also of each that runs and tells how far it is.
 
     Exit code 1 if one did not end well; 6 if --timeout runs out first. In a pipe: id, status, error; of an id of
     several jobs how many ended how.
@@ -71,7 +86,7 @@ def wait(options: Options, ids: tuple[str, ...]) -> int:
     with options.connect() as client:
         arrays = [client.job_array(id) for id in ids]
         jobs = [item for array in arrays for item in array]
-        follow(client.as_completed(jobs, timeout=options.timeout), len(jobs))
+        follow(client, jobs, options.timeout)
         code = OK
         for array in arrays:
             row, good = ended(array[0], results=False) if len(array) == 1 else _ended_together(array)
@@ -98,8 +113,9 @@ def result(options: Options, id: str, wait: float) -> None:
 @ids_argument
 @click.pass_obj
 def cancel(options: Options, ids: tuple[str, ...]) -> None:
-    """Cancel jobs. One that runs loses its lease: its result will be refused. Of an id of several jobs, those are
-    cancelled that have not ended."""
+    """Cancel jobs. The result of one that runs is refused; its task is told, and killed when its grace is over.
+
+    Of an id of several jobs, those are cancelled that have not ended."""
     with options.connect() as client:
         for id in ids:
             jobs = client.job_array(id)

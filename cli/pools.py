@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,20 @@ from .processes import end_with_parent, parent_option
 if TYPE_CHECKING:
     from ..compute.pool import PoolConfig
 
-COLUMNS = ("name", "pid", "phase", "queue", "ranks", "tasks", "taken", "done", "failed", "in_hand", "restarts")
+COLUMNS = (
+    "name",
+    "pid",
+    "phase",
+    "queue",
+    "ranks",
+    "tasks",
+    "taken",
+    "done",
+    "failed",
+    "in_hand",
+    "restarts",
+    "running",
+)
 
 state_option = click.option(
     "--state-dir",
@@ -96,11 +109,15 @@ def start(
 def status(options: Options, state_dir: Path | None) -> None:
     """The pools that live on this machine.
 
-    In a pipe: name, pid, phase, queue, ranks, tasks, taken, done, failed, in_hand, restarts.
+    In a pipe: name, pid, phase, queue, ranks, tasks, taken, done, failed, in_hand, restarts, running: the jobs that
+    run, with how far they are, if they tell.
     """
     from ..compute.registry import pool_status
 
-    output.rows([state.to_dict() for state in pool_status(state_dir)], COLUMNS, options.json)
+    rows = [state.to_dict() for state in pool_status(state_dir)]
+    if not options.json:
+        rows = [row | {"running": _running(row)} for row in rows]
+    output.rows(rows, COLUMNS, options.json)
 
 
 @pool.command()
@@ -114,6 +131,18 @@ def stop(options: Options, name: str, state_dir: Path | None) -> None:
     which = int(name) if name.isdecimal() else name
     timeout_s = 20.0 if options.timeout is None else options.timeout
     output.one(stop_pool(which, state_dir=state_dir, timeout_s=timeout_s).to_dict(), options.json)
+
+
+def _running(state: dict[str, Any]) -> str:
+    """ "work/7 40% half, work/9"; where several run in one call, "work/7 +99"."""
+    words = []
+    for call in state["running"]:
+        others = [f"+{call['jobs'] - 1}"] if call["jobs"] > 1 else []
+        progress = [] if call["progress"] is None else [f"{call['progress']:.0%}"]
+        words.append(
+            " ".join([f"{state['queue']}/{call['offset']}", *others, *progress, *filter(None, [call["text"]])])
+        )
+    return ", ".join(words)
 
 
 def _only_queue(tasks: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+Progress = tuple[float, str]
+
 
 class Group(NamedTuple):
     """Jobs of one task, with one time limit (None: that of the task), that go to the ranks together."""
@@ -25,6 +27,7 @@ class _Batch:
     group: Group
     open: bytearray  # 1 for each job that has not ended
     left: int
+    progress: dict[int, Progress] = field(default_factory=dict)  # of jobs that told any, by place
 
 
 @dataclass(slots=True)
@@ -53,6 +56,14 @@ class Ledger:
         if not entry.left:
             del self._batches[batch]
         return entry.group.messages[first : first + count]
+
+    def note(self, batch: int, place: int, progress: Progress) -> None:
+        """A job in hand tells how far it is."""
+        self._batches[batch].progress[place] = progress
+
+    def progress(self, batch: int, place: int) -> Progress | None:
+        """What a job in hand told last."""
+        return self._batches[batch].progress.get(place)
 
     def message(self, batch: int, place: int) -> Any | None:
         """That of a job in hand; None if it has ended."""

@@ -26,7 +26,8 @@ class PoolState:
     """What a pool says of itself. `taken`, `done`, `failed` (failed tries), `returned` and `cancelled` (in hand) count
     jobs since it started; `first_lease_ms` and `last_result_ms` are the first job's coming and the last result's
     confirmation by the daemon (milliseconds since 1970). `world` holds the pids of the launcher and of ranks and
-    helpers; `folder` its sockets and slots; `error` why it ended."""
+    helpers; `running` what these are at: offset of the first job of each call, how many `jobs` the call has, its
+    `task`, `since_ms`, `progress` and `text`; `folder` its sockets and slots; `error` why it ended."""
 
     pid: int
     pid_started: int
@@ -47,6 +48,7 @@ class PoolState:
     first_lease_ms: int | None = None
     last_result_ms: int | None = None
     world: dict[str, Any] = field(default_factory=dict)
+    running: list[dict[str, Any]] = field(default_factory=list)
     folder: str = ""
     error: str = ""
 

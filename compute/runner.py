@@ -68,6 +68,7 @@ class Runner:
         self._pace_s: float | None = None
         self._bytes_each = 0.0  # of the jobs that came last
         self._draining = False
+        self.told = 0  # how often jobs said something
         self.counters = Counters()
 
     @property
@@ -170,6 +171,24 @@ class Runner:
             for group in left:
                 self._release(group.messages)
         return blamed
+
+    def now_running(self, world: World) -> list[dict[str, Any]]:
+        """What the ranks of this host are at: the first `job` of each call, of how many, since when, how far it is."""
+        found: dict[tuple[int, int], dict[str, Any]] = {}
+        for slot in world.suspects():
+            message = self._ledger.message(slot.batch, slot.first)
+            if message is None:
+                continue
+            fraction, text = self._ledger.progress(slot.batch, slot.first) or (None, "")
+            found[slot.batch, slot.first] = {
+                "offset": self._source.notes_of([message]).spans[0][0],
+                "jobs": slot.size,
+                "task": self._ledger.peek(slot.batch).task,
+                "since_ms": (time.time_ns() - time.monotonic_ns() + slot.started_ns) // 1_000_000,
+                "progress": fraction,
+                "text": text,
+            }
+        return list(found.values())
 
     def drain(self) -> None:
         """Start nothing more: what has not begun goes back now."""
@@ -289,8 +308,12 @@ class Runner:
     def _tell(self, frame: Frame) -> None:
         for place, words in words_of(frame.payload):
             message = self._ledger.message(frame.batch, place)
-            if message is not None and not self._cancelled.holds(message):
-                self._source.tell(message, words)
+            if message is None or self._cancelled.holds(message):
+                continue
+            self.told += 1
+            if words.progress is not None:
+                self._ledger.note(frame.batch, place, words.progress)
+            self._source.tell(message, words)
 
     def _started(self, frame: Frame) -> None:
         limit_s = self._limit_s(self._ledger.peek(frame.batch))

@@ -86,6 +86,7 @@ class Supervisor:
         self._restart_s = 0.0
         self._look_s = 0.0
         self._write_s = 0.0
+        self._told = 0
         self._stops = 0
         self._error = ""
 
@@ -273,12 +274,14 @@ class Supervisor:
             world=self.world,
             error=self._error,
         )
-        if state == self._state and not now:
+        if state == self._state and self._told == self._runner.told and not now:
             self._write_s = 0.0
             return
         if not now and not self._write_s:
             self._write_s = time.monotonic() + WRITE_S
         if now or time.monotonic() >= self._write_s:
+            self._told = self._runner.told
+            state = replace(state, running=[] if self._world is None else self._runner.now_running(self._world))
             self._write(state)
             self._state, self._write_s = state, 0.0
 

@@ -178,13 +178,13 @@ class Broker:
         for client in list(self._clients):
             # What is wrong with a client is its own affair: it shows when that client is used.
             with contextlib.suppress(PenstockError):
+                quiet = 0  # rounds: in the first one a client may hear what sets free what it says in the second one
                 for _ in range(ROUNDS_MAX):
-                    before = self._heard()
-                    if self.primary is None:
-                        return
-                    client.status()
-                    if self._heard() <= before + 1:
+                    if quiet == 2 or self.primary is None:
                         break
+                    before = self._heard()
+                    client.status()
+                    quiet = quiet + 1 if self._heard() <= before + 1 else 0
 
     def _heard(self) -> int:
         return sum(door.heard for door in list(self._doors.values()))

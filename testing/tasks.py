@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -11,10 +12,11 @@ from ..compute.current import Home
 from ..compute.faults import pack_fault
 from ..compute.frames import Fault, Frame, Jobs, Kind, pack_jobs, unpack_results
 from ..compute.helper import Caller
+from ..compute.notes import Notes
 from ..compute.runner import FAILURE_REASON, default_task, unknown_task
 from ..compute.source import BrokerSource
 from ..compute.task import Task, load_tasks
-from ..peers.errors import InvalidArgument
+from ..peers.errors import InvalidArgument, LeaseLost
 from .comm import LoneComm
 
 BATCH_MAX = 1_000  # jobs in one call of a batch task
@@ -61,7 +63,7 @@ def run_ready(
             if not messages:
                 break
             for name, group in _by_task(source, messages, chosen):
-                ran = ran.plus(_run(source, hands, name, group, chosen))
+                ran = ran.plus(_run(client, source, hands, name, group, chosen))
     finally:
         source.close()
     return ran
@@ -78,13 +80,46 @@ class ReadySource(BrokerSource):
         return found
 
 
+class JobVoice:
+    """What jobs say is said to the broker at once, and whether one was cancelled is asked of it."""
+
+    def __init__(self, client: Client, messages: Sequence[Message]) -> None:
+        self.heard_of: set[int] = set()  # places of jobs that know that they were cancelled
+        self._client = client
+        self._messages = messages
+
+    def progress(self, place: int, fraction: float, text: str) -> None:
+        with suppress(LeaseLost):  # as in a pool: the job learns of it when it ends
+            self._messages[place].progress(fraction, text).wait(CONFIRM_S)
+
+    def log(self, place: int, lines: Sequence[str]) -> None:
+        with suppress(LeaseLost):
+            self._messages[place].log(*lines).wait(CONFIRM_S)
+
+    def cancelled(self, place: int) -> bool:
+        if self._client.job(self._messages[place].id).status() == "cancelled":
+            self.heard_of.add(place)
+        return place in self.heard_of
+
+
 class Hands(Caller):
     """Calls tasks here and now."""
 
     def __init__(self, tasks: dict[str, Task[..., Any]], home: Home, comm: Any) -> None:
         super().__init__(0, tasks, home)
         self._comm = comm
+        self._voice: JobVoice | None = None
         self.reports: list[Frame] = []
+
+    def call(self, name: str, messages: Sequence[Message], notes: Notes, voice: JobVoice) -> list[Frame]:
+        """Run these jobs of one task; the frames that tell how it went."""
+        self.reports, self._voice = [], voice
+        jobs = Jobs(name, [message.body for message in messages], notes)
+        self.run(Frame(Kind.JOBS, batch=1, size=len(messages), payload=pack_jobs(jobs)))
+        return self.reports
+
+    def voice(self, batch: int) -> JobVoice | None:
+        return self._voice
 
     def mark(self, batch: int, first: int, size: int) -> None:
         """There is nobody who would have to know."""
@@ -133,7 +168,12 @@ def _by_task(
 
 
 def _run(
-    source: ReadySource, hands: Hands, name: str | None, messages: list[Message], tasks: dict[str, Task[..., Any]]
+    client: Client,
+    source: ReadySource,
+    hands: Hands,
+    name: str | None,
+    messages: list[Message],
+    tasks: dict[str, Task[..., Any]],
 ) -> Ran:
     if name not in tasks:
         refusal = str(unknown_task(name, tasks))
@@ -141,24 +181,25 @@ def _run(
             source.reject(message, FAILURE_REASON, pack_fault("InvalidArgument", refusal, None))
         return Ran(failed=len(messages))
     assert name is not None
-    bodies = [message.body for message in messages]
-    jobs = pack_jobs(Jobs(name, bodies, source.notes_of(messages)))
-    hands.reports.clear()
-    hands.run(Frame(Kind.JOBS, batch=1, size=len(bodies), payload=jobs))
-    completed = failed = 0
-    for frame in hands.reports:
+    voice = JobVoice(client, messages)
+    completed = failed = lost = 0
+    for frame in hands.call(name, messages, source.notes_of(messages), voice):
         results, faults = unpack_results(frame.payload)
         some = messages[frame.first : frame.first + frame.size]
         done = [(message, result) for message, result in zip(some, results, strict=True) if result is not None]
         if done:
             source.complete([each[0] for each in done], [each[1] for each in done])
+        completed += len(done)
         for fault in faults:
+            if fault.place in voice.heard_of:
+                lost += 1
+                continue
+            failed += 1
             if fault.final:
                 source.reject(messages[fault.place], FAILURE_REASON, fault.error)
             else:
                 source.fail([messages[fault.place]], [fault.error])
-        completed, failed = completed + len(done), failed + len(faults)
     confirmed = 0
     while source.open():
         confirmed += source.confirm(CONFIRM_S)
-    return Ran(confirmed, failed, completed - confirmed)
+    return Ran(confirmed, failed, lost + completed - confirmed)

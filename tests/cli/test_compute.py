@@ -23,6 +23,7 @@ def test_a_detached_pool_works_shows_in_status_and_stops(shell: Any, tmp_path: P
         assert len(result) == 1
         (status,) = shell.json("pool", "status", *state)
         assert status["pid"] == started["pid"]
+        assert shell.ok("pool", "status", *state).split("\t")[-1] == "\n"  # nothing runs
     finally:
         (stopped,) = shell.json("pool", "stop", "forecast", *state)
     assert stopped["pid"] == started["pid"]

@@ -48,11 +48,15 @@ def state_of(pool: PoolProcess) -> PoolState:
 def test_progress_and_log_are_seen_while_a_job_runs_and_after(
     client: Client, spawn: Spawn, tmp_path: Path, eventually: Eventually
 ) -> None:
-    spawn(**TALK)
+    pool = spawn(**TALK)
     job = tell_and_hold.submit(client, release=str(tmp_path / "release"))
     details = eventually(lambda: (seen := job.describe()).lines and seen, "the words")
     assert (details.status, details.progress, details.text) == ("running", 0.4, "late")
     assert details.lines == ("from logging",)
+    running = eventually(lambda: [call for call in state_of(pool).running if call["text"] == "late"], "it to be noted")
+    assert [(call["offset"], call["jobs"], call["task"], call["progress"]) for call in running] == [
+        (job.offset, 1, "tell_and_hold", 0.4)
+    ]
     (tmp_path / "release").touch()
     assert job.result(timeout=WAIT_S) == "done"
     assert (job.describe().progress, job.describe().lines) == (0.4, ("from logging",))

@@ -306,7 +306,7 @@ def test_a_lease_lives_on_at_the_next_primary_and_time_does_not_stop(three: Brok
     client = three.connect()
     client.create_queue("q")
     client.submit("q", 1)
-    message = take(client.consumer("q", lease="30s", renew=False))
+    message = take(client.consumer("q", lease="30s", prefetch=0, renew=False))
     three.crash()
     three.advance("29s")
     message.extend("30s").wait(LIMIT_S)

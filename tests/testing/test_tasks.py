@@ -131,6 +131,26 @@ def test_a_job_whose_lease_ended_while_it_ran_is_lost_and_runs_again(broker: Bro
     assert calls == [1, 2]
 
 
+def test_what_a_job_tells_is_there_at_once_and_it_hears_that_it_was_cancelled(broker: Broker, client: Client) -> None:
+    seen: list[penstock.JobDetails] = []
+
+    @penstock.task(queue="work", name="tells")
+    def tells(cancel: bool) -> str:
+        job = penstock.current_job()
+        job.progress(0.5, "half")
+        job.log("one", "two")
+        seen.append(client.job(job.id).describe())
+        if cancel:
+            client.job(job.id).cancel()
+        job.check()
+        return "told"
+
+    first, second = tells.submit(client, cancel=False), tells.submit(client, cancel=True)
+    assert broker.run_tasks("work", tells) == Ran(done=1, lost=1)
+    assert [(found.progress, found.text, found.lines) for found in seen] == [(0.5, "half", ("one", "two"))] * 2
+    assert (first.result(LIMIT_S), second.status()) == ("told", "cancelled")
+
+
 def test_a_job_may_submit_others_which_run_in_their_order(broker: Broker, client: Client) -> None:
     seen: list[int] = []
 
