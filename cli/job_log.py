@@ -21,7 +21,7 @@ def show_log(job: Job, count: int | None, follow: bool, options: Options) -> Non
 
     Raises Timeout if it has not ended within --timeout, NotFound.
     """
-    from ..client.jobs import ENDED
+    from ..client.outcomes import ENDED
 
     deadline = None if options.timeout is None else monotonic() + options.timeout
     details = job.describe()

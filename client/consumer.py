@@ -258,8 +258,8 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
                 yield message
 
     def size(self) -> int:
-        """How many messages wait: for this group at the daemon (ready, delayed, or waiting for their parents), and here,
-        received by nobody."""
+        """How many messages wait: for this group at the daemon (ready, delayed, or waiting for their parents), and
+        here, received by nobody."""
         return self._run(self._size())
 
     # -- settling --------------------------------------------------------------------------------------------------
