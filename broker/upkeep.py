@@ -58,7 +58,10 @@ class Upkeep:
 
     def next_timer_ms(self) -> int:
         """When a lease ends or a message may be given or outlives its time; beside that there is only tidying up."""
-        return self._timers[0].due_ms if self._timers else NEVER_MS
+        timers, leases = self._timers, self.state.leases
+        while timers and timers[0].lease and timers[0].lease not in leases:
+            heappop(timers)
+        return timers[0].due_ms if timers else NEVER_MS
 
     def due(self, now_ms: int, session_timeout_ms: int) -> Iterator[Command]:
         """The commands that time asks for. Each is applied before the next one is made."""

@@ -1,4 +1,4 @@
-"""The command line as a user types it, against a private daemon."""
+"""The command line as a user types it, against a private daemon, or one whose clock the test turns."""
 
 import json
 import os
@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from penstock.cli.private import PrivateDaemon
+from penstock.testing import Broker
+from penstock.testing.fixtures import broker as broker
 
 RUN_S = 60.0
 
@@ -56,6 +58,14 @@ def daemon() -> Iterator[PrivateDaemon]:
 @pytest.fixture(scope="module")
 def shell(daemon: PrivateDaemon) -> Shell:
     return Shell(daemon.endpoint)
+
+
+@pytest.fixture
+def timed(broker: Broker) -> Shell:
+    """That of a daemon whose clock the test turns, with `broker`."""
+    shell = Shell(broker.endpoints[0])
+    shell.ok("queue", "create", "q")
+    return shell
 
 
 _numbers = count()

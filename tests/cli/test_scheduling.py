@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import penstock
 from penstock.peers.values import unpack
+from penstock.testing import Broker
 
 
-@pytest.fixture
-def worked(shell: Any, queue: str) -> Iterator[str]:
-    """A queue whose jobs {"index": n} are answered with 10 * n; those that say `fail` fail for good."""
-    with penstock.connect(shell.endpoint) as client, client.consumer(queue) as consumer:
+@contextmanager
+def working(endpoint: str, queue: str) -> Iterator[None]:
+    """Jobs {"index": n} are answered with 10 * n; those that say `fail` fail for good."""
+    with penstock.connect(endpoint) as client, client.consumer(queue) as consumer:
 
         def work() -> None:
             for message in consumer:
@@ -29,10 +31,17 @@ def worked(shell: Any, queue: str) -> Iterator[str]:
         worker = threading.Thread(target=work)
         worker.start()
         try:
-            yield queue
+            yield
         finally:
             consumer.stop()
             worker.join()
+
+
+@pytest.fixture
+def worked(shell: Any, queue: str) -> Iterator[str]:
+    """A queue in which somebody works."""
+    with working(shell.endpoint, queue):
+        yield queue
 
 
 def error_of(done: Any) -> Any:
@@ -48,9 +57,10 @@ def test_what_is_pushed_with_a_priority_comes_first(shell: Any, queue: str) -> N
     assert shell.ok("pull", queue, "-n", "3", "--ack").splitlines() == ["urgent", "a", "b"]
 
 
-def test_what_is_not_done_in_time_expires(shell: Any, queue: str) -> None:
-    id = shell.ok("job", "submit", queue, "{}", "--ttl", "100ms", "--delay", "1h").strip()
-    done = shell("job", "wait", id, "--timeout", "30s")
+def test_what_is_not_done_in_time_expires(broker: Broker, timed: Any) -> None:
+    id = timed.ok("job", "submit", "q", "{}", "--ttl", "30m", "--delay", "1h").strip()
+    broker.advance("30m")
+    done = timed("job", "wait", id, "--timeout", "30s")
     assert (done.returncode, done.stdout.split("\t")[1]) == (1, "expired")
 
 
@@ -91,20 +101,24 @@ def test_an_array_that_does_not_end_in_time_is_6(shell: Any, queue: str) -> None
     assert shell("job", "wait", id, "--timeout", "100ms").returncode == 6
 
 
-def test_a_job_runs_after_its_parents(shell: Any, worked: str) -> None:
-    first = shell.ok("job", "submit", worked, "--array", "1-3", "--delay", "300ms").strip()
-    last = shell.ok("job", "submit", worked, '{"index": 7}', "--after", first).strip()
-    assert [row["id"] for row in shell.json("job", "list", worked, "--status", "waiting")] in ([last], [])
-    assert shell.ok("job", "wait", last, "--timeout", "30s").split()[1] == "done"
-    assert shell("job", "wait", first, "--timeout", "30s").returncode == 0
+def test_a_job_runs_after_its_parents(broker: Broker, timed: Any) -> None:
+    with working(timed.endpoint, "q"):
+        first = timed.ok("job", "submit", "q", "--array", "1-3", "--delay", "1h").strip()
+        last = timed.ok("job", "submit", "q", '{"index": 7}', "--after", first).strip()
+        assert [row["id"] for row in timed.json("job", "list", "q", "--status", "waiting")] == [last]
+        broker.advance("1h")
+        assert timed.ok("job", "wait", last, "--timeout", "30s").split()[1] == "done"
+        assert timed("job", "wait", first, "--timeout", "30s").returncode == 0
 
 
-def test_a_job_whose_parent_fails_is_cancelled_unless_it_is_released(shell: Any, worked: str) -> None:
-    parent = shell.ok("job", "submit", worked, '{"fail": 1}', "--delay", "300ms").strip()
-    lost = shell.ok("job", "submit", worked, "{}", "--after", parent).strip()
-    kept = shell.ok("job", "submit", worked, "{}", "--after", parent, "--on-failure", "release").strip()
-    assert shell("job", "wait", lost, "--timeout", "30s").stdout.split("\t")[1] == "cancelled"
-    assert shell.ok("job", "wait", kept, "--timeout", "30s").split("\t")[1] == "done"
+def test_a_job_whose_parent_fails_is_cancelled_unless_it_is_released(broker: Broker, timed: Any) -> None:
+    with working(timed.endpoint, "q"):
+        parent = timed.ok("job", "submit", "q", '{"fail": 1}', "--delay", "1h").strip()
+        lost = timed.ok("job", "submit", "q", "{}", "--after", parent).strip()
+        kept = timed.ok("job", "submit", "q", "{}", "--after", parent, "--on-failure", "release").strip()
+        broker.advance("1h")
+        assert timed("job", "wait", lost, "--timeout", "30s").stdout.split("\t")[1] == "cancelled"
+        assert timed.ok("job", "wait", kept, "--timeout", "30s").split("\t")[1] == "done"
 
 
 def test_a_job_has_limits_of_its_own(shell: Any, worked: str) -> None:

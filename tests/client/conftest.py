@@ -1,4 +1,5 @@
-"""A daemon of its own for the tests of this room, and one that says what a test tells it to say."""
+"""A daemon of its own for the tests of this room, one whose clock the test turns, and one that says what a test tells
+it to say."""
 
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ import zmq
 
 import penstock
 from penstock.peers import wire
+from penstock.testing import Broker
+from penstock.testing.fixtures import broker as broker
 
 START_S = 20.0
 LIMITS = {
@@ -27,10 +30,10 @@ _numbers = count()
 class Daemon:
     """A real daemon in a folder of its own, at an address that it keeps when it is started again."""
 
-    def __init__(self, settings: str = "") -> None:
+    def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-"))
         self.endpoint = f"ipc://{self.folder}/socket"
-        (self.folder / "daemon.toml").write_text(settings)
+        (self.folder / "daemon.toml").touch()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -70,18 +73,17 @@ def own_daemon() -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def hasty_daemon() -> Iterator[Daemon]:
-    """One that ends sessions soon."""
-    daemon = Daemon('[limits]\nsession_timeout = "1s"\n')
-    daemon.start()
-    yield daemon
-    daemon.close()
-
-
-@pytest.fixture
 def client(daemon: Daemon) -> Iterator[penstock.Client]:
     with penstock.connect(daemon.endpoint, retry_for=START_S) as client:
         yield client
+
+
+@pytest.fixture
+def timed(broker: Broker) -> penstock.Client:
+    """A client of `broker`, whose clock the test turns."""
+    client = broker.connect()
+    client.create_queue("q")
+    return client
 
 
 @pytest.fixture

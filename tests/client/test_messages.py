@@ -4,13 +4,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import penstock
+from penstock.testing import Broker
 
 LIMIT_S = 20.0
 
@@ -328,12 +327,13 @@ def test_leases_are_renewed_in_the_background(client: penstock.Client, queue: st
         message.ack().wait(LIMIT_S)
 
 
-def test_without_renewal_a_message_is_lost_with_its_lease(client: penstock.Client, queue: str) -> None:
-    with client.producer(queue) as producer:
+def test_without_renewal_a_message_is_lost_with_its_lease(broker: Broker, timed: penstock.Client) -> None:
+    with timed.producer("q") as producer:
         producer.send(b"x")
-    consumer = client.consumer(queue, lease="50ms", renew=False, prefetch=0)
+    consumer = timed.consumer("q", lease="30s", renew=False, prefetch=0)
     (message,) = take(consumer, 1)
-    with client.consumer(queue) as other:
+    broker.advance("30s")
+    with timed.consumer("q") as other:
         (again,) = take(other, 1)
         assert again.attempt == 2
         with pytest.raises(penstock.LeaseLost):
@@ -343,12 +343,13 @@ def test_without_renewal_a_message_is_lost_with_its_lease(client: penstock.Clien
     consumer.close()
 
 
-def test_a_loss_that_no_receipt_told_is_raised_by_flush(client: penstock.Client, queue: str) -> None:
-    with client.producer(queue) as producer:
+def test_a_loss_that_no_receipt_told_is_raised_by_flush(broker: Broker, timed: penstock.Client) -> None:
+    with timed.producer("q") as producer:
         producer.send(b"x")
-    consumer = client.consumer(queue, lease="50ms", renew=False, prefetch=0)
+    consumer = timed.consumer("q", lease="30s", renew=False, prefetch=0)
     (message,) = take(consumer, 1)
-    with client.consumer(queue) as other:
+    broker.advance("30s")
+    with timed.consumer("q") as other:
         take(other, 1)[0].ack().wait(LIMIT_S)
     message.ack()
     with pytest.raises(penstock.LeaseLost):
@@ -356,12 +357,13 @@ def test_a_loss_that_no_receipt_told_is_raised_by_flush(client: penstock.Client,
     consumer.close()
 
 
-def test_extending_keeps_a_message(client: penstock.Client, queue: str) -> None:
-    with client.producer(queue) as producer:
+def test_extending_keeps_a_message(broker: Broker, timed: penstock.Client) -> None:
+    with timed.producer("q") as producer:
         producer.send(b"x")
-    with client.consumer(queue, lease="2s", renew=False) as consumer:
+    with timed.consumer("q", lease="30s", renew=False) as consumer:
         (message,) = take(consumer, 1)
         message.extend("1h").wait(LIMIT_S)
+        broker.advance("59m 59s")
         message.ack().wait(LIMIT_S)
 
 
@@ -500,36 +502,24 @@ def test_a_receipt_that_is_waited_for_too_short_may_still_come_true(own_daemon: 
 # -- a session that ends -----------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def frozen(client: penstock.Client, daemon: Any) -> Iterator[None]:
-    """The client as after a suspend: nothing of it moved until the daemon had ended its session."""
-    with penstock.connect(daemon.endpoint) as other:
-        with client._connection.lock:
-            deadline = time.monotonic() + LIMIT_S
-            while other.status()["sessions"] > 1:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-        yield
-
-
-def test_sending_goes_on_in_a_new_session_when_the_old_one_has_ended(hasty_daemon: Any) -> None:
-    with penstock.connect(hasty_daemon.endpoint, retry_for=LIMIT_S) as client:
+def test_sending_goes_on_in_a_new_session_when_the_old_one_has_ended() -> None:
+    with Broker(session_timeout="1m") as broker, broker.connect() as client:
         client.create_queue("q")
         with client.producer("q") as producer:
             producer.send(b"before").wait(LIMIT_S)
-            with frozen(client, hasty_daemon):
-                assert producer.send(b"after").wait(LIMIT_S) == 1
+            broker.advance("2m")
+            assert producer.send(b"after").wait(LIMIT_S) == 1
 
 
-def test_what_is_in_hand_is_lost_with_the_session(hasty_daemon: Any) -> None:
-    with penstock.connect(hasty_daemon.endpoint, retry_for=LIMIT_S) as client:
+def test_what_is_in_hand_is_lost_with_the_session() -> None:
+    with Broker(session_timeout="1m") as broker, broker.connect() as client:
         client.create_queue("q")
         with client.producer("q") as producer:
             producer.send_many([b"x"] * 2)
-        with client.consumer("q", prefetch=0) as consumer:
+        with client.consumer("q", prefetch=0, lease="1h") as consumer:
             (message,) = take(consumer, 1)
-            with frozen(client, hasty_daemon):
-                client.describe("q")  # meets the new session
+            broker.advance("2m")
+            client.describe("q")  # meets the new session
             receipt = message.ack()
             with pytest.raises(penstock.LeaseLost):
                 receipt.wait(LIMIT_S)

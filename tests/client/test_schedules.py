@@ -1,28 +1,31 @@
-"""Schedules through the client, against a real daemon."""
+"""Schedules through the client, against a real daemon, or one whose clock is turned."""
 
 from typing import Any
 
 import pytest
 
 import penstock
+from penstock.testing import Broker
 
 LIMIT_S = 20.0
 
 
-def test_a_schedule_makes_jobs_with_its_arguments(client: penstock.Client, queue: str) -> None:
-    info = client.schedules.add("soon", queue, {"assets": [1, 2]}, every="1s", task="forecast", headers={"from": "me"})
-    assert (info.name, info.queue, info.every_ms, info.fired, info.last_job) == ("soon", queue, 1_000, 0, None)
-    with client.consumer(queue) as consumer:
-        first, second = consumer.receive_many(1, timeout=LIMIT_S) + consumer.receive_many(1, timeout=LIMIT_S)
+def test_a_schedule_makes_jobs_with_its_arguments(broker: Broker, timed: penstock.Client) -> None:
+    info = timed.schedules.add("soon", "q", {"assets": [1, 2]}, every="1h", task="forecast", headers={"from": "me"})
+    assert (info.name, info.queue, info.every_ms, info.fired, info.last_job) == ("soon", "q", 3_600_000, 0, None)
+    broker.advance("2h")
+    with timed.consumer("q", prefetch=0) as consumer:
+        first, second = consumer.receive_many(10, timeout=LIMIT_S)
         assert first.all_headers["penstock-task"] == "forecast"
         assert first.headers == {"from": "me"}
         assert first.all_headers["penstock-schedule"] == "soon"
-        assert second.all_headers["penstock-due"] - first.all_headers["penstock-due"] == 1_000
+        assert second.all_headers["penstock-due"] - first.all_headers["penstock-due"] == 3_600_000
         first.ack()
         second.ack()
-    client.schedules.remove("soon")
+    timed.schedules.remove("soon")
     with pytest.raises(penstock.NotFound):
-        client.schedules.get("soon")
+        timed.schedules.get("soon")
+    assert not broker.advance_to_next()
 
 
 def test_a_schedule_is_found_listed_paused_and_resumed(client: penstock.Client, queue: str) -> None:

@@ -1,14 +1,16 @@
-"""When jobs run, how often, after which others, and how many at once: through the client, against a real daemon."""
+"""When jobs run, how often, after which others, and how many at once: through the client, against a real daemon or,
+where time has to pass, one whose clock is turned."""
 
 from __future__ import annotations
 
-import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 import penstock
 from penstock.peers import values
+from penstock.testing import Broker
 
 LIMIT_S = 20.0
 
@@ -40,28 +42,38 @@ def test_what_is_more_urgent_is_given_first_and_in_order_within_one_priority(
         assert bodies(consumer, 5) == [b"2", b"1", b"3", b"0", b"4"]
 
 
-def test_a_delayed_message_comes_when_its_time_has_come(client: penstock.Client, queue: str) -> None:
-    with client.producer(queue) as producer:
-        sent = time.monotonic()
-        producer.send(b"later", delay="400ms")
-        producer.send(b"much later", due=time.time() + 3600)
-        producer.send(b"now", due=time.time() - 3600)
-    assert client.describe(queue).delayed == 2
-    assert [job.status() for job in client.job_array(f"{queue}/0-1")] == ["delayed", "delayed"]
-    with client.consumer(queue, prefetch=0) as consumer:
-        assert bodies(consumer, 2) == [b"now", b"later"]
-        assert time.monotonic() - sent >= 0.4
+def test_a_delayed_message_comes_when_its_time_has_come(broker: Broker, timed: penstock.Client) -> None:
+    with timed.producer("q") as producer:
+        producer.send(b"later", delay="10m")
+        producer.send(b"much later", due=broker.now + timedelta(hours=1))
+        producer.send(b"now", due=broker.now - timedelta(hours=1))
+    assert timed.describe("q").delayed == 2
+    assert [job.status() for job in timed.job_array("q/0-1")] == ["delayed", "delayed"]
+    with timed.consumer("q", prefetch=0) as consumer:
+        assert bodies(consumer, 1) == [b"now"]
+        broker.advance("9m 59.999s")
+        assert nothing(consumer)
+        broker.advance("1ms")
+        assert bodies(consumer, 1) == [b"later"]
+        broker.advance("50m")
+        assert bodies(consumer, 1) == [b"much later"]
 
 
-def test_each_job_of_an_array_has_its_own_delay(client: penstock.Client, queue: str) -> None:
-    jobs = client.submit_many(queue, [0, 1, 2], delays=["1h", 0, "300ms"])
-    assert jobs.statuses() in ({"delayed": 2, "queued": 1}, {"delayed": 1, "queued": 2})
-    with client.consumer(queue, prefetch=0) as consumer:
-        assert bodies(consumer, 2) == [values.pack(1), values.pack(2)]
+def test_each_job_of_an_array_has_its_own_delay(broker: Broker, timed: penstock.Client) -> None:
+    jobs = timed.submit_many("q", [0, 1, 2], delays=["1h", 0, "1m"])
+    assert jobs.statuses() == {"delayed": 2, "queued": 1}
+    broker.advance("1m")
+    assert jobs.statuses() == {"delayed": 1, "queued": 2}
+    broker.advance("59m")
+    with timed.consumer("q", prefetch=0) as consumer:
+        assert bodies(consumer, 3) == [values.pack(1), values.pack(2), values.pack(0)]
 
 
-def test_a_message_expires_when_its_time_to_live_is_over(client: penstock.Client, queue: str) -> None:
-    job = client.submit(queue, 1, ttl="100ms", delay="1h")
+def test_a_message_expires_when_its_time_to_live_is_over(broker: Broker, timed: penstock.Client) -> None:
+    job = timed.submit("q", 1, ttl="30m", delay="1h")
+    broker.advance("29m 59s")
+    assert job.status() == "delayed"
+    broker.advance("1s")
     assert job.wait(timeout=LIMIT_S) == "expired"
     with pytest.raises(penstock.JobCancelled, match="expired"):
         job.result()
@@ -79,14 +91,23 @@ def test_an_id_is_taken_once(client: penstock.Client, queue: str) -> None:
     assert client.describe(queue).next == 1
 
 
-def test_an_id_is_free_again_when_its_time_is_over_and_its_job_has_ended(client: penstock.Client) -> None:
-    client.create_queue("short-ids", unique="50ms")
-    first = client.submit("short-ids", 1, id="a")
-    time.sleep(0.1)
+def test_an_id_is_free_again_when_its_time_is_over_and_its_job_has_ended(
+    broker: Broker, timed: penstock.Client
+) -> None:
+    timed.configure("q", unique="1h")
+    early = timed.submit("q", 1, id="early")
+    late = timed.submit("q", 1, id="late")
+    early.cancel()
+    broker.advance("59m")
+    for id in ("early", "late"):
+        with pytest.raises(penstock.AlreadyExists):
+            timed.submit("q", 2, id=id)
+    broker.advance("2m")
+    assert timed.submit("q", 3, id="early").offset == 2
     with pytest.raises(penstock.AlreadyExists):
-        client.submit("short-ids", 2, id="a")
-    first.cancel()
-    assert client.submit("short-ids", 3, id="a").offset == 1
+        timed.submit("q", 3, id="late")
+    late.cancel()
+    assert timed.submit("q", 3, id="late").offset == 3
 
 
 def test_one_taken_id_refuses_its_batch_and_no_other_message(client: penstock.Client, queue: str) -> None:
@@ -152,19 +173,20 @@ def test_a_parent_that_never_was_is_refused(client: penstock.Client, queue: str)
 # -- tries -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_has_a_retry_policy_of_its_own(client: penstock.Client, queue: str) -> None:
-    job = client.submit(queue, 1, max_failures=2, retry_delay="200ms", retry_backoff="exponential")
-    with client.consumer(queue, prefetch=0) as consumer:
-        first = consumer.receive(LIMIT_S)
-        assert first is not None
-        nacked = time.monotonic()
-        first.nack().wait()
-        assert job.status() == "failed"
-        second = consumer.receive(LIMIT_S)
-        assert second is not None
-        assert time.monotonic() - nacked >= 0.2
-        assert (second.attempt, second.failures) == (2, 1)
-        second.nack().wait()
+def test_a_job_has_a_retry_policy_of_its_own(broker: Broker, timed: penstock.Client) -> None:
+    job = timed.submit("q", 1, max_failures=4, retry_delay="10s", retry_backoff="exponential", retry_jitter=0)
+    with timed.consumer("q", prefetch=0) as consumer:
+        for failures, pause_s in enumerate((10, 20, 40)):
+            message = consumer.receive(LIMIT_S)
+            assert message is not None
+            assert (message.attempt, message.failures) == (failures + 1, failures)
+            message.nack().wait()
+            broker.advance(pause_s - 1)
+            assert (job.status(), nothing(consumer)) == ("failed", True)
+            broker.advance(1)
+        message = consumer.receive(LIMIT_S)
+        assert message is not None
+        message.nack().wait()
     assert job.wait(LIMIT_S) == "dead"
 
 
@@ -220,15 +242,17 @@ def test_no_more_are_given_than_the_limit_of_the_queue(client: penstock.Client, 
         assert len(consumer.receive_many(10, LIMIT_S)) == 1
 
 
-def test_no_more_are_given_than_the_rate_allows(client: penstock.Client) -> None:
-    client.create_queue("slow", rate="1/h")
-    with client.producer("slow") as producer:
+def test_no_more_are_given_than_the_rate_allows(broker: Broker, timed: penstock.Client) -> None:
+    timed.configure("q", rate="1/h")
+    with timed.producer("q") as producer:
         producer.send_many([b"x"] * 10)
-    with client.consumer("slow", prefetch=0) as consumer:
-        assert len(consumer.receive_many(10, LIMIT_S)) == 1
-        assert nothing(consumer)
-        client.configure("slow", rate=None)
-        assert len(bodies(consumer, 9)) == 9
+    with timed.consumer("q", prefetch=0) as consumer:
+        for _ in range(3):
+            assert bodies(consumer, 1) == [b"x"]
+            assert nothing(consumer)
+            broker.advance("1h")
+        timed.configure("q", rate=None)
+        assert len(bodies(consumer, 7)) == 7
 
 
 def test_a_body_that_is_too_large_for_its_queue_is_refused(client: penstock.Client, queue: str) -> None:
