@@ -59,6 +59,16 @@ class Nemesis:
         for seat in self.world.seats.values():
             seat.offset_ms += self.random.randrange(100_000)
         self.world.at(self.random.randrange(3000), self.strike)
+        self.world.at(1000, self._probe)
+
+    def _probe(self) -> None:
+        """Ask all who take themselves for the primary: each could be the one who does not know that it is none."""
+        if self.stopped:
+            return
+        for seat in self.world.primaries():
+            self._pushed += 1
+            self.world.probe(seat, f"{WORK}/probe/{self._pushed}", WORK)
+        self.world.at(self.world.now_ms + 1 + self.random.randrange(2 * self.world.pace_ms), self._probe)
 
     def strike(self) -> None:
         """Something goes wrong, and again a while later."""

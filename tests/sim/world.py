@@ -52,6 +52,7 @@ class Seat:
         self.alarm_ms = -1
         self.slow_ms = 0  # a write takes up to so long
         self.channels: dict[bytes, Channel] = {}
+        self.probed, self.probes = (0, 0), 0  # life and term in which it was probed, how often
         self.term = self.commit = self.applied = 0  # of this life, for the checks
         self.presides = self.was_primary = self.presides_ms = 0  # term and moment of its election
         self.office = self.office_ms = 0
@@ -96,6 +97,7 @@ class World:
         self._calendar: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
         self._asked = 0
+        self._then: dict[tuple[bytes, int], Callable[[wire.Reply], None]] = {}  # what to do with an answer
         self._removed_ms = -REMOVING_MS
         self._size = size
 
@@ -247,6 +249,37 @@ class World:
         seat.machine.clients += [(route, hello), (route, wire.request(op, sequence, args, payload))]
         self.call(seat)
 
+    def probe(self, seat: Seat, id: str, queue: str) -> None:
+        """Publish and read there, at once, whoever else is asked at the same time by others."""
+        if seat.primary is None:
+            return
+        office = (seat.life, seat.primary.raft.term)
+        route = b"prober/%d/%d/%d" % (seat.node, *office)
+        actor = route.decode()
+        if seat.probed != office:
+            seat.probed, seat.probes = office, 0
+            seat.primary.clients.append((route, wire.request("hello", 0, {"version": 1, "client": "prober"})))
+        seat.probes += 1
+        due = self.checks.told_next.get(queue, 0)
+
+        def published(reply: wire.Reply) -> None:
+            if reply.status == "ok":
+                self.record.append(Event(actor, self.now_ms, "accepted", queue, [id], reply.body["offset"]))
+                self.checks.accepted(queue, reply.body["offset"] + 1, reply.body["index"])
+
+        def read(reply: wire.Reply) -> None:
+            if reply.status == "ok":
+                self.checks.read(queue, due, reply.body)
+
+        self._then[route, seat.probes], self._then[route, -seat.probes] = published, read
+        self.record.append(Event(actor, self.now_ms, "sent", queue, [id]))
+        payload = wire.pack_payload([id.encode()])
+        seat.primary.clients += [
+            (route, wire.request("describe", -seat.probes, {"name": queue})),
+            (route, wire.request("append", seat.probes, {"queue": queue, "count": 1}, payload)),
+        ]
+        self.call(seat)
+
     def remove(self, seat: Seat, node: int) -> None:
         """The operator removes a node."""
         self._removed_ms = self.now_ms
@@ -330,9 +363,13 @@ class World:
     def _answer(self, seat: Seat, machine: Machine, turn: Turn) -> bool:
         """What clients are told leaves. False: it crashed on the way."""
         for route, frames in machine.written(turn):
-            self.checks.told(seat, wire.parse_reply(frames).body)
+            reply = wire.parse_reply(frames)
+            self.checks.told(seat, reply.body)
+            then = self._then.pop((route, reply.sequence), None)
             channel = seat.channels.get(route)
-            if channel is None or not channel.stands:
+            if then is not None:
+                then(reply)
+            elif channel is None or not channel.stands:
                 machine.unsent.append(route)
             else:
                 self._reply(channel, frames)
