@@ -7,6 +7,7 @@ nodes have none, and are told when one of them has crashed. What a crashed node 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from random import Random
 
 from ..broker import checkpoint
@@ -66,8 +67,8 @@ class Nodes:
         raft = Raft(number, disk.hard, tail, self._members, Timing(NEVER_MS, NEVER_MS), self._random, self.now_ms)
         endpoint = self._addresses[number].client
         about = {
-            "node": number, "cluster": "testing", "primary": endpoint, "version": "testing", "pid": 0, "data": "memory",
-            "durability": "fsync", "started_ms": self.now_ms, "recovery_ms": 0,
+            "node": number, "cluster": "testing", "primary": endpoint, "version": version("penstock"), "pid": 0,
+            "data": "memory", "durability": "fsync", "started_ms": self.now_ms, "recovery_ms": 0,
         }  # fmt: skip
         addresses = self._addresses if len(self._addresses) > 1 else None
         node = Node(model, raft, disk, self._random, self._limits, about, self.now_ms, addresses)

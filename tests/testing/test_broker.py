@@ -368,3 +368,17 @@ def test_there_are_clusters_of_one_three_and_five() -> None:
         broker.crash()
         client.submit("q", 1)
         assert client.describe("q").ready == 1
+
+
+def test_a_fault_of_the_broker_is_raised_where_it_is_used_and_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    broker = Broker()
+    with pytest.raises(ZeroDivisionError):
+        broker._do(fail)
+    with pytest.raises(ZeroDivisionError):
+        broker.advance("1s")
+    with pytest.raises(ZeroDivisionError):
+        broker.close()
+    assert "the broker failed" in caplog.text
