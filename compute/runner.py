@@ -143,7 +143,7 @@ class Runner:
         """Until the time of a job is over: the limit of a collective one, or the grace of a cancelled one."""
         now = time.monotonic()
         waits_s = [max(0.0, min(self._collective.values()) - now)] if self._collective else []
-        grace_s = self._cancelled.wait_s(now)
+        grace_s = None if self._world is None else self._cancelled.wait_s(now)  # without a world nothing runs
         return min([*waits_s, *([] if grace_s is None else [grace_s])], default=None)
 
     def overdue(self) -> bool:
@@ -154,19 +154,19 @@ class Runner:
     def recover(self, world: World) -> bool:
         """A world has died and all its frames are heard: blame, isolate, give back. True if a job may explain it."""
         self._world = None
-        blamed, ours = self._blame_known(world)
-        if not blamed and self._quarantine.running:
+        blamed = known = self._blame_known(world)
+        if not known and self._quarantine.running:
             self._split_suspects(world)
             blamed = True
-        elif not blamed:
+        elif not known:
             suspects = self._suspects(world)
             self._quarantine.admit(suspects)
             blamed = bool(suspects)
         self._quarantine.survived()
         self._collective.clear()
         left = [group for group in self._ledger.extract_all() if group.messages]
-        if ours and not self._draining:
-            self._waiting.extendleft(reversed(left))  # we ended the world: that is no reason to take them from the pool
+        if known and not self._draining:
+            self._waiting.extendleft(reversed(left))  # the one to blame is not among them: they cost no try
         else:
             for group in left:
                 self._release(group.messages)
@@ -325,20 +325,19 @@ class Runner:
         """How long one job (of a batch task: one call) may run."""
         return self._tasks[group.task].time_limit_s if group.time_limit_s is None else group.time_limit_s
 
-    def _blame_known(self, world: World) -> tuple[bool, bool]:
-        """Blame the job that a dying rank named, or that ran too long: if there is one, and if it was us who ended the
-        world for it."""
+    def _blame_known(self, world: World) -> bool:
+        """Blame the job that a dying rank named, or that we ended the world for, since it ran too long."""
         word = world.last_word()
         if word is not None and self._ledger.holds(word.batch, word.place):
             self._blame(word.batch, word.place, Fault(0, word.error, word.final))
-            return True, False
+            return True
         now = time.monotonic()
         overdue = [job for job, deadline in self._collective.items() if deadline <= now]
         for batch, place in overdue:
             limit_s = self._limit_s(self._ledger.peek(batch)) or 0.0
             message = f"the job ran longer than its time limit of {limit_s:g} s: the ranks were ended"
             self._blame(batch, place, Fault(0, pack_fault("Timeout", message, None)))
-        return bool(overdue), bool(overdue)
+        return bool(overdue)
 
     def _blame(self, batch: int, place: int, fault: Fault) -> None:
         """Of a job that was cancelled nothing is said: it has ended."""

@@ -56,6 +56,13 @@ def speak(comm: Any) -> int:
     return int(comm.allreduce(1))
 
 
+@task(queue="pair", ranks=2)
+def speak_in_pair(comm: Any, steps: int) -> int:
+    for step in range(1, steps + 1):
+        current_job().progress(step / steps, f"rank {comm.Get_rank()}")
+    return int(comm.allreduce(1))
+
+
 @task(queue=QUEUE, name="obey")
 def obey(began: str, stopped: str) -> None:
     """Goes on until it is cancelled."""
@@ -92,6 +99,16 @@ def obey_together(comm: Any, began: str) -> str:
     while not comm.bcast(current_job().cancelled):
         time.sleep(0.01)
     return "stopped"
+
+
+@task(queue=QUEUE, name="one_obeys", ranks="all")
+def one_obeys(comm: Any, began: str) -> None:
+    if comm.Get_rank() == 0:
+        Path(began).touch()
+        while True:
+            current_job().check()
+            time.sleep(0.01)
+    comm.barrier()
 
 
 @task(queue=QUEUE, name="ignore_everywhere", ranks="all")

@@ -98,6 +98,14 @@ def test_a_collective_job_that_does_not_look_ends_its_world_and_nobody_else_pays
     assert all_but(run, 100).state.restarts == 1
 
 
+def test_ranks_that_wait_for_one_that_was_told_are_ended_and_nobody_else_pays(start: Start, tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    run = start([("one_obeys", {"began": str(began)}), *SQUARES], cancel_grace_s=60.0, **TALK)
+    run.until(began.exists, "the job to begin")
+    run.source.cancel(0)
+    assert all_but(run, 0).state.restarts == 1
+
+
 def test_a_collective_job_that_has_not_begun_never_does(start: Start, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     jobs = [("obey_together", {"began": str(first)}), ("ignore_everywhere", {"began": str(second)}), ("speak", {})]

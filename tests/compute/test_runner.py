@@ -267,6 +267,16 @@ def test_a_world_that_dies_takes_nothing_back_of_a_cancelled_job(cancelled: Simp
     assert cancelled.runner.in_hand == 0
 
 
+def test_between_two_worlds_no_grace_is_waited_for(cancelled: SimpleNamespace) -> None:
+    cancelled.runner.recover(cancelled.world)
+    cancelled.source.to_cancel = [SimpleNamespace(number=99)]
+    cancelled.runner.cancel()
+    assert cancelled.runner.wait_s() is None
+    cancelled.runner.attach(World())
+    cancelled.runner.cancel()
+    assert cancelled.runner.wait_s() is None  # nobody has it: it is forgotten
+
+
 def test_a_cancelled_suspect_is_not_tried_alone(cancelled: SimpleNamespace) -> None:
     cancelled.world.running = [Running(1, 4, 1, 0), Running(1, 5, 1, 0)]
     cancelled.runner.recover(cancelled.world)

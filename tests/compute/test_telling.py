@@ -62,6 +62,11 @@ class TestThroughRanks:
             assert [line for words in told for line in words.lines] == ["rank 0"]
             assert run.outcomes[number] == ("done", 2)
 
+    def test_that_need_not_be_rank_0_of_the_world(self, start: Start) -> None:
+        run = start([("speak_in_pair", {"steps": 300})], ranks=3, queue="pair", tasks="talking_tasks").finish()
+        assert run.source.told[0][-1].progress == (1.0, "rank 0")
+        assert len(run.source.told[0]) < 50
+
     def test_who_says_nothing_costs_nothing(self, start: Start) -> None:
         run = start([("square", {"n": n}) for n in range(100)], **TALK).finish()
         assert run.source.told == {}
