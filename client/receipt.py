@@ -40,9 +40,12 @@ class BaseReceipt:
 
     def landed(self, timeout: float | str | None = None) -> Steps[int]:
         """The steps of `wait`."""
+        if not self._batch.done:
+            yield from self._producer.land(self._batch, Deadline(timeout).timeout_s)
+        return self._answer()
+
+    def _answer(self) -> int:
         batch = self._batch
-        if not batch.done:
-            yield from self._producer.land(batch, Deadline(timeout).timeout_s)
         if batch.error is not None:
             batch.told = True
             raise batch.error
@@ -61,6 +64,8 @@ class Receipt(BaseReceipt):
         message may still arrive, or why the message was refused: NotFound, QueueFull, TooLarge, StorageFull,
         SessionExpired, Closed ...
         """
+        if self._batch.done:
+            return self._answer()
         offset: int = self._producer._run(self.landed(timeout))
         return offset
 
