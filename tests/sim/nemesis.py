@@ -41,6 +41,7 @@ class Nemesis:
         self.voters_min = self.random.choice((1, 2, 2))
         self.changes_members = self._change in chosen
         self._pushed = 0
+        self.publishing = self.random.choice((0.1, 0.5))  # of the probes; the others read
         world.elected, world.voted = self._elected, self._voted
         world.crash_chance = self.random.choice((0.0, 0.0, 0.001, 0.004))
         world.tear_chance = self.random.choice((0.0, 0.0, 0.3))
@@ -67,7 +68,8 @@ class Nemesis:
             return
         for seat in self.world.primaries():
             self._pushed += 1
-            self.world.probe(seat, f"{WORK}/probe/{self._pushed}", WORK)
+            publishes = self.random.random() < self.publishing
+            self.world.probe(seat, f"{WORK}/probe/{self._pushed}", WORK, publishes)
         self.world.at(self.world.now_ms + 1 + self.random.randrange(2 * self.world.pace_ms), self._probe)
 
     def strike(self) -> None:

@@ -165,6 +165,8 @@ MUTANTS = [
                 "            return False\n",
                 "",
             ),
+            ("        if chunk.index <= commit:\n            return NOTHING\n", ""),
+            ("        if self.sink is not None and self._stream[1] <= commit:\n", "        if False:\n"),
         ),
     ),
     Mutant(

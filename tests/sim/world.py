@@ -249,8 +249,8 @@ class World:
         seat.machine.clients += [(route, hello), (route, wire.request(op, sequence, args, payload))]
         self.call(seat)
 
-    def probe(self, seat: Seat, id: str, queue: str) -> None:
-        """Publish and read there, at once, whoever else is asked at the same time by others."""
+    def probe(self, seat: Seat, id: str, queue: str, publishes: bool) -> None:
+        """Publish or read there, at once, whoever else is asked at the same time by others."""
         if seat.primary is None:
             return
         office = (seat.life, seat.primary.raft.term)
@@ -259,7 +259,6 @@ class World:
         if seat.probed != office:
             seat.probed, seat.probes = office, 0
             seat.primary.clients.append((route, wire.request("hello", 0, {"version": 1, "client": "prober"})))
-        seat.probes += 1
         due = self.checks.told_next.get(queue, 0)
 
         def published(reply: wire.Reply) -> None:
@@ -271,13 +270,17 @@ class World:
             if reply.status == "ok":
                 self.checks.read(queue, due, reply.body)
 
-        self._then[route, seat.probes], self._then[route, -seat.probes] = published, read
-        self.record.append(Event(actor, self.now_ms, "sent", queue, [id]))
-        payload = wire.pack_payload([id.encode()])
-        seat.primary.clients += [
-            (route, wire.request("describe", -seat.probes, {"name": queue})),
-            (route, wire.request("append", seat.probes, {"queue": queue, "count": 1}, payload)),
-        ]
+        if publishes:
+            seat.probes += 1
+            self._then[route, seat.probes] = published
+            self.record.append(Event(actor, self.now_ms, "sent", queue, [id]))
+            payload = wire.pack_payload([id.encode()])
+            request = wire.request("append", seat.probes, {"queue": queue, "count": 1}, payload)
+        else:  # not together: what was published in the same turn would hold the answer back
+            self._asked += 1
+            self._then[route, -self._asked] = read
+            request = wire.request("describe", -self._asked, {"name": queue})
+        seat.primary.clients.append((route, request))
         self.call(seat)
 
     def remove(self, seat: Seat, node: int) -> None:
