@@ -19,6 +19,8 @@ from penstock.peers import wire
 from penstock.testing import Broker
 from penstock.testing.fixtures import broker as broker
 
+from .loops import FACTORIES, Play, Run, Scene, run_in
+
 START_S = 20.0
 LIMITS = {
     "max_message": 2**20, "max_batch": 10_000, "window": 64, "session_timeout_ms": 60_000, "parked": 16,
@@ -142,3 +144,25 @@ def fake() -> Iterator[FakeDaemon]:
     fake = FakeDaemon()
     yield fake
     fake.close()
+
+
+@pytest.fixture(params=FACTORIES)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine in a loop of its own."""
+    return lambda main: run_in(request.param, main)
+
+
+@pytest.fixture
+def with_client(run: Run, daemon: Daemon) -> Play:
+    """Runs a function with a client, and the name of a queue of its own."""
+
+    def with_client(play: Scene) -> None:
+        async def main() -> None:
+            async with penstock.connect_async(daemon.endpoint, retry_for=START_S) as client:
+                name = f"async-{next(_numbers)}"
+                await client.create_queue(name)
+                await play(client, name)
+
+        run(main())
+
+    return with_client
