@@ -127,6 +127,7 @@ def bodies(consumer: penstock.Consumer, count: int) -> list[bytes]:
 
 
 def nothing(consumer: penstock.Consumer) -> bool:
+    """Nothing is given now. What is given in the next moment may still come by the pull that asked for this."""
     return consumer.receive(NOTHING_S) is None
 
 
@@ -276,10 +277,10 @@ def children_wait_for_parents_and_end_as_they_were_told(client: Client) -> Telli
     children = (after_good, cancelled, below, released)
     yield
     assert [job.status() for job in children] == ["waiting"] * 4
+    assert client.peek("children") == []
+    work(client, "parents", 2)
+    assert [job.status() for job in children] == ["queued", "cancelled", "cancelled", "queued"]
     with client.consumer("children", prefetch=0) as consumer:
-        assert nothing(consumer)
-        work(client, "parents", 2)
-        assert [job.status() for job in children] == ["queued", "cancelled", "cancelled", "queued"]
         assert [values.unpack(body) for body in bodies(consumer, 2)] == [1, 4]
 
 
