@@ -474,6 +474,7 @@ def what_was_cancelled_is_refused_and_who_holds_it_is_told(client: Client) -> Te
         jobs[0].cancel()
         yield
         jobs[1].cancel()
+        until(lambda: sorted(told) == [0, 1], "who holds them is told")
         for message in messages[:2]:
             with pytest.raises(penstock.LeaseLost):
                 message.complete("too late").wait(LIMIT_S)
