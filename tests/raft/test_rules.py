@@ -284,6 +284,14 @@ def test_rule_14_a_gap_is_asked_for_once() -> None:
     assert heard(raft, append([entry(7, 1)], (6, 1)), 250) == first
 
 
+def test_rule_14_an_answer_to_a_fetch_that_comes_twice_invites_one_more_fetch_only() -> None:
+    raft = replica()
+    heard(raft, append([entry(3, 1)], (2, 1), last=3))
+    answer = append([entry(1, 1)], (0, 0), last=3)._replace(fetched=True)
+    fetches = [word for at_ms in (1, 2) for word in heard(raft, answer, at_ms) if isinstance(word, Fetch)]
+    assert fetches == [Fetch(1, 1, 1, 1)]
+
+
 def test_rule_14_an_append_below_commit_is_answered_with_commit() -> None:
     raft = replica([entry(1, 1), entry(2, 1), entry(3, 1)], term=1)
     heard(raft, append([], (3, 1), commit=3))

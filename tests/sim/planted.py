@@ -99,17 +99,6 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        "what was verified outlives a campaign",
-        12,
-        (
-            (
-                "    me.verified = 0  # it was said",
-                "    # it was said",
-            ),
-        ),
-        seeds_max=800,
-    ),
-    Mutant(
         "entries of earlier terms are counted",
         4,
         (
@@ -126,16 +115,6 @@ MUTANTS = [
             (
                 '    me.term_began = propose(me, 0, 0, 0, Noop(me.node), b"").index\n',
                 "    me.term_began = me.tail.commit\n",
-            ),
-        ),
-    ),
-    Mutant(
-        "the vote is not persisted",
-        1,
-        (
-            (
-                "        changed = hard if hard != self.hard else None\n",
-                "        changed = HardState(self.term, 0) if hard != self.hard else None\n",
             ),
         ),
     ),
@@ -263,16 +242,6 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        "a read does not wait for a round",
-        9,
-        (
-            (
-                "        return quorum.reached(self.members.voters, {**rounds, self.node: self.round})\n",
-                "        return self.round + 1\n",
-            ),
-        ),
-    ),
-    Mutant(
         "a transfer waits for ever",
         8,
         (
@@ -311,11 +280,6 @@ MUTANTS = [
                 "",
             ),
         ),
-    ),
-    Mutant(
-        "a fetch that is answered twice is followed up twice",
-        14,
-        (("    if append.fetched and me.verified > me.fetch_after:", "    if append.fetched:"),),
     ),
     Mutant("a gap is never fetched", 14, (("        _fetch(me, append, prev_index, now_ms)\n", ""),)),
     # -- the node and the model ----------------------------------------------------------------------------------------
