@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -19,7 +19,6 @@ from .options import (
     confirm,
     count_or_none,
     duration,
-    duration_or_none,
     size_or_none,
 )
 
@@ -52,7 +51,12 @@ def queue_options(function: Decorated) -> Decorated:
         click.option("--unique", type=duration, help="How long an id is taken."),
         click.option("--result-queue", help="Send results there as well, or none."),
     )
-    for option in reversed(options):  # as decorators would be applied
+    return decorated(function, options)
+
+
+def decorated(function: Decorated, options: Iterable[Callable[[Decorated], Decorated]]) -> Decorated:
+    """The function with these options, in this order."""
+    for option in reversed([*options]):  # as decorators would be applied
         function = option(function)
     return function
 
@@ -173,12 +177,9 @@ def peek(options: Options, name: str, limit: int) -> None:
 @queue.command()
 @name_argument
 @queue_options
-@click.option("--retention", type=duration_or_none, help="Topics: messages older than this go, or none.")
-@click.option("--retention-bytes", type=size_or_none, help="Topics: what is beyond so many bytes goes, or none.")
-@click.option("--retention-messages", type=count_or_none, help="Topics: what is beyond so many goes, or none.")
 @click.pass_obj
 def configure(options: Options, /, name: str, **values: Any) -> None:
-    """Change options of the queue or topic NAME; those that are not given stay."""
+    """Change options of the queue NAME; those that are not given stay."""
     with options.connect() as client:
         output.one(info_row(client.configure(name, **given(values))), options.json)
 

@@ -1,4 +1,4 @@
-"""penstock topic: create, list, show, replay, delete."""
+"""penstock topic: create, list, show, configure, replay, delete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import output
 from .messages import message_row
 from .options import Noun, Options, complete_names, confirm, count_or_none, duration_or_none, size_or_none
 from .places import place, stop
-from .queues import given, info_row
+from .queues import Decorated, decorated, given, info_row, retry_options
 
 if TYPE_CHECKING:
     from ..client.replay import Start, Stop
@@ -22,6 +22,17 @@ COLUMNS = ("name", "first", "next", "bytes", "groups", "lag", "oldest_ms")
 topic_argument = click.argument("topic", shell_complete=complete_names("topic"))
 
 
+def topic_options(function: Decorated) -> Decorated:
+    """The options of a topic, all optional: what is not given stays as it is."""
+    options = (
+        click.option("--retention", type=duration_or_none, help="Messages older than this go, or none."),
+        click.option("--retention-bytes", type=size_or_none, help="Beyond so many bytes the oldest go, or none."),
+        click.option("--retention-messages", type=count_or_none, help="Beyond so many the oldest go, or none."),
+        *retry_options,
+    )
+    return decorated(function, options)
+
+
 @click.group(cls=Noun)
 def topic() -> None:
     """Topics: a log; every group sees every message."""
@@ -29,10 +40,7 @@ def topic() -> None:
 
 @topic.command()
 @click.argument("name")
-@click.option("--retention", type=duration_or_none, help="Messages older than this go, or none.  [default: none]")
-@click.option("--retention-bytes", type=size_or_none, help="Beyond so many bytes the oldest go, or none.")
-@click.option("--retention-messages", type=count_or_none, help="Beyond so many messages the oldest go, or none.")
-@click.option("--max-failures", type=count_or_none, help="To the dead letters after so many failures, or none.")
+@topic_options
 @click.pass_obj
 def create(options: Options, /, name: str, **values: Any) -> None:
     """Create the topic NAME."""
@@ -65,6 +73,16 @@ def show(options: Options, topic: str) -> None:
     if not options.json:
         row["groups"] = {group.pop("name"): group for group in row["groups"]}
     output.one(row, options.json)
+
+
+@topic.command()
+@topic_argument
+@topic_options
+@click.pass_obj
+def configure(options: Options, /, topic: str, **values: Any) -> None:
+    """Change options of the topic TOPIC; those that are not given stay."""
+    with options.connect() as client:
+        output.one(info_row(client.configure(topic, **given(values))), options.json)
 
 
 @topic.command()

@@ -99,7 +99,9 @@ def checked_out(repository: Path, revision: str, folder: Path) -> tuple[str, Pat
     with packed.open("wb") as file:
         subprocess.run(["git", "archive", "--format=tar", commit], cwd=repository, stdout=file, check=True)
     with tarfile.open(packed) as archive:
-        archive.extractall(code, filter="data")
+        if hasattr(tarfile, "data_filter"):  # not in the first releases of Python 3.11
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(code)
     packed.unlink()
     title = _git(repository, "log", "-1", "--format=%h %s", commit)
     return f"{title}", code

@@ -45,12 +45,14 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_every_verb_of_the_contract_exists() -> None:
     wanted = (
-        "init; serve; up; status; queue create; queue list; queue show; queue delete; queue purge; queue pause; "
-        "queue resume; queue peek; queue configure; topic create; topic list; topic show; topic delete; group create; "
-        "group list; group delete; push; pull; job submit; job list; job show; job wait; job result; job cancel; "
-        "job retry; pool start; pool status; pool stop; demo forecast; demo failover; "
-        "cluster status; cluster add; cluster remove; cluster transfer; cluster force-new; node list; "
-        "node crash; bench; completion"
+        "init; serve; up; status; check; queue create; queue list; queue show; queue delete; queue purge; "
+        "queue pause; queue resume; queue move; queue peek; queue configure; topic create; topic configure; "
+        "topic list; topic show; topic replay; topic delete; group create; group list; group show; group seek; "
+        "group delete; push; pull; job submit; job list; job show; job log; job wait; job result; job cancel; "
+        "job retry; job explain; events; schedule add; schedule list; schedule show; schedule remove; "
+        "schedule pause; schedule resume; schedule run; pool start; pool status; pool stop; cluster status; "
+        "cluster add; cluster remove; cluster transfer; cluster snapshot; cluster force-new; node list; "
+        "node crash; demo forecast; demo failover; bench; completion"
     )
     assert {tuple(verb.split()) for verb in wanted.split("; ")} == {path for path, _ in LEAVES}
 

@@ -102,5 +102,7 @@ def test_a_followed_replay_prints_what_comes(shell: Any, topic: str) -> None:
 
 
 def test_retention_can_be_changed(shell: Any, topic: str) -> None:
-    (info,) = shell.json("queue", "configure", topic, "--retention", "1d", "--retention-messages", "9")
-    assert (info["options"]["retention_ms"], info["options"]["retention_messages"]) == (86_400_000, 9)
+    shell.ok("topic", "configure", topic, "--retention", "1d", "--retry-delay", "2s")
+    (info,) = shell.json("topic", "configure", topic, "--retention-messages", "9", "--retention", "none")
+    options = info["options"]
+    assert (options["retention_ms"], options["retention_messages"], options["retry_delay_ms"]) == (None, 9, 2000)

@@ -37,7 +37,7 @@ CASES: list[tuple[int, str, str]] = [
     (USAGE, "'few' is no count", "topic create new --retention-messages few"),
     (USAGE, "--max-messages", "topic create new --max-messages 5"),
     (USAGE, "max_messages", "queue configure news --max-messages 5"),
-    (USAGE, "retention_ms", "queue configure jobs --retention 1d"),
+    (USAGE, "retention_ms", "topic configure jobs --retention 1d"),
     (REFUSED, "jobs exists", "queue create jobs"),
     (REFUSED, "jobs exists", "topic create jobs"),
     (REFUSED, "group g", "group create news g"),

@@ -37,7 +37,7 @@ class Nemesis:
         chosen = {kind: weight for kind, weight in kinds.items() if self.random.random() < 0.6 or kind == self._mend}
         self.kinds: list[Callable[[], None]] = [kind for kind, weight in chosen.items() for _ in range(weight)]
         self.upon_election = self.random.choice((0.0, 0.3, 0.8))
-        self.upon_vote = self.random.choice((0.0, 0.0, 0.3))
+        self.upon_vote = self.random.choice((0.0, 0.2, 0.6))
         self.voters_min = self.random.choice((1, 2, 2))
         self.changes_members = self._change in chosen
         self._pushed = 0
@@ -115,9 +115,9 @@ class Nemesis:
             strike(*arguments)
 
     def _voted(self, seat: Seat) -> None:
-        """A vote must not be forgotten: the node is back soon, and may be asked by another candidate."""
+        """A vote must not be forgotten: the node is back at once, and asked by the other candidates of the term."""
         if self.random.random() < self.upon_vote:
-            self.world.crash(seat, "just after it voted", restart_ms=20)
+            self.world.crash(seat, "just after it voted", at_once=self.random.random() < 0.7)
 
     # -- nodes --------------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,16 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "the vote is not persisted",
+        1,
+        (
+            (
+                "        changed = hard if hard != self.hard else None\n",
+                "        changed = HardState(self.term, 0) if hard != self.hard else None\n",
+            ),
+        ),
+    ),
+    Mutant(
         "what a primary knew of others outlives its term",
         2,
         (("    me.peers = {}\n    greet", "    greet"),),

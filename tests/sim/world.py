@@ -193,12 +193,13 @@ class World:
         self.note(seat.node, "is given up", str(fault))
         seat.is_dead = True
 
-    def crash(self, seat: Seat, why: str, restart_ms: int = 0) -> None:
+    def crash(self, seat: Seat, why: str, restart_ms: int = 0, at_once: bool = False) -> None:
         if seat.machine is None:
             return
         self.note(seat.node, "crashes", why)
         self._end_life(seat)
-        self.at(self.now_ms + 10 + self.random.randrange(restart_ms or self.restart_ms), self.start, seat)
+        down_ms = 1 if at_once else 10 + self.random.randrange(restart_ms or self.restart_ms)
+        self.at(self.now_ms + down_ms, self.start, seat)
 
     def _end_life(self, seat: Seat) -> None:
         seat.machine = None
