@@ -163,7 +163,8 @@ class Node:
             self._take_office(now_ms)
         desk = self.desk
         if self.clients.successor and not self.raft.transferee:
-            self.raft.transfer(self.clients.successor, now_ms)
+            if self.clients.successor in self.raft.members.voters:  # else it was removed within the turn that chose it
+                self.raft.transfer(self.clients.successor, now_ms)
             self.clients.successor = 0
         if self.raft.transferee:
             return
