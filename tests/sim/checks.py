@@ -228,7 +228,8 @@ class Checks:
             command = entry.command
             if type(command) is not Expire and not (type(command) is EndSession and command.expired):
                 continue
-            if entry.term != raft.term or raft.tail.term_at(raft.tail.commit) != raft.term:
+            # Entries of an earlier term were heard as a replica, in the very turn that made it the primary.
+            if entry.term == raft.term and raft.tail.term_at(raft.tail.commit) != raft.term:
                 raise Broken("hasty end", f"primary {seat.node} of term {raft.term}: {show(entry)} (rule 10)")
             left_ms = seat.left.get(tuple(command), 0)  # by lease and end: one that was extended has another end
             if entry.stamp_ms - seat.office_ms < left_ms:
