@@ -8,7 +8,6 @@ from sim.planted import MUTANTS, Mutant
 QUICK = (
     "truncate on any mismatch",
     "an append is answered before its fsync",
-    "what a primary knew of others",
     "a broadcast commit is taken",
     "an answer leaves before",
     "a deposed primary keeps the model",
