@@ -268,7 +268,8 @@ class Producer(Waiting, BaseProducer[Receipt], Closing):
         with self._lock:
             batcher = self._batcher
             # A large one and others together might be more than the daemon takes.
-            if (opened := batcher.open) is not None and (large or opened.shape != shape):
+            opened = batcher.open
+            if opened is not None and (large or (opened.shape is not shape and opened.shape != shape)):
                 self._leave(opened)
             batch = batcher.put(body, header, time.monotonic_ns() // 1_000_000 if self._linger_ms else 0, shape)
             if properties is not None and properties.shape.clock:
