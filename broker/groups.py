@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from .extents import Extent, Extents
@@ -244,9 +244,9 @@ class Group:
 
     def peek(self, extents: Extents, next_offset: int, now_ms: int, count: int) -> list[Piece]:
         """The next `count` ready messages, about in the order in which they would be granted; nothing changes."""
-        fresh = list(self.fresh(next_offset))[: count + 1]
+        fresh = list(islice(self.fresh(next_offset), count))
         first = fresh[0][0] if fresh else next_offset
-        ranked = [(rank(spot, first), Span(*spot[:4])) for spot in self.shelf.spots() if spot.is_ready(now_ms)]
+        ranked = [(rank(spot, first), Span(*spot[:4])) for spot in self.shelf.ready_spots(now_ms)]
         ranked += [((0, 2, 0, start), Span(start, end, 0, 0)) for start, end in fresh]
         spans = [span for _, span in sorted(ranked)]
         pieces: list[Piece] = []

@@ -71,8 +71,8 @@ class Jobs:
         own = group.shelf.at(offset)
         mine = (0, 2, 0, offset) if own is None else rank(own, first)
         count = 0 if own is None else offset - own.first
-        for spot in group.shelf.spots():
-            if spot.is_ready(self.now_ms) and rank(spot, first) < mine:
+        for spot in group.shelf.ready_spots(self.now_ms):
+            if rank(spot, first) < mine:
                 count += spot.end - spot.first
         if mine[:2] == (0, 2):
             count += sum(min(stop, offset) - start for start, stop in group.fresh(self.queue.next) if start < offset)

@@ -32,7 +32,7 @@ def append(
     if asked is not None:
         check(state, queue, asked)
     make_room(state, queue, count, size)
-    kept = None if asked is None else _kept(asked, state.stamp_ms)
+    kept = None if asked is None else _kept(asked, state.stamp_ms) or None
     state.claim()
     first = queue.append(
         home or entry.index, 0, count, count, size, entry.stamp_ms, command.plain, note, kept,
@@ -43,7 +43,7 @@ def append(
     if queue.kind == QUEUE:
         state.emit("job.queued", queue.name, first, count)
         if asked is not None:
-            _place(state, queue, first, count, asked)
+            _place(state, queue, first, count, asked, (kept or {}).get("expires_ms", NEVER))
     return Answer("ok", {"offset": first, "count": count, "index": entry.index})
 
 
@@ -98,14 +98,13 @@ def _kept(asked: dict[str, Any], stamp_ms: int) -> dict[str, Any]:
     return kept
 
 
-def _place(state: State, queue: Queue, first: int, count: int, asked: dict[str, Any]) -> None:
+def _place(state: State, queue: Queue, first: int, count: int, asked: dict[str, Any], expires_ms: int) -> None:
     """To the shelf, if the batch is to wait for something or to be ahead of others; and into the books of ids."""
     group, ids = queue.groups[""], asked.get("ids", ())
     until_ms = state.stamp_ms + queue.options.unique_ms
     for at, id in enumerate(ids):
         queue.uniques.put(id, Known(first + at, until_ms, until_ms))
     priority, after = asked.get("priority", 0), asked.get("after")
-    expires_ms = state.stamp_ms + asked["ttl_ms"] if "ttl_ms" in asked else NEVER
     dues = _dues(asked, state.stamp_ms, count)
     if not (priority or after or expires_ms or any(dues)):
         return

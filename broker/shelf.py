@@ -256,6 +256,10 @@ class Shelf:
                     if fields[at + 1] > offset:
                         yield Spot(*fields[at : at + FIELDS])
 
+    def ready_spots(self, now_ms: int) -> Iterator[Spot]:
+        """Those that could be given now, by offset: nothing is looked through if there are none."""
+        return (spot for spot in (self.spots() if self.has_ready(now_ms) else ()) if spot.is_ready(now_ms))
+
     def lowest(self) -> int | None:
         """The lowest offset that waits here."""
         return self._chunks[min(self._chunks)].firsts[0] if self._chunks else None

@@ -9,7 +9,7 @@ from ..peers.messages import Address
 from .cells import take_cells
 from .dependents import Held
 from .events import TEXT_MAX, TYPES, Told
-from .extents import Outcome, Reader
+from .extents import Extent, Outcome, Reader
 from .groups import Group, Lease
 from .options import QUEUE, Options
 from .queues import Queue
@@ -119,10 +119,7 @@ class State:
         if queue.kind != QUEUE:
             return
         if group.floor < first:  # else it goes with everything below the floor
-            for extent, on_disk in queue.drop_between(first, end):
-                if on_disk:
-                    self.gone.extents.append((queue.id, extent.first))
-                self.release_home(extent.home)
+            self._let_go(queue, queue.drop_between(first, end))
         if queue.dependents:
             self.settled += queue.dependents.ended(first, end, status)
 
@@ -137,10 +134,7 @@ class State:
     def drop(self, queue: Queue) -> None:
         """Drop what nobody needs of a queue; what is too much for one command is left to Sweep."""
         gone, more = queue.drop_done()
-        for extent, on_disk in gone:
-            if on_disk:
-                self.gone.extents.append((queue.id, extent.first))
-            self.release_home(extent.home)
+        self._let_go(queue, gone)
         more = queue.notes.sweep() or more
         if queue.deleted and not more:
             more = self.forget(queue, self.applied)
@@ -153,6 +147,13 @@ class State:
         else:
             self.unswept.pop(queue.id, None)
         self.touched_queues.add(queue.id)
+
+    def _let_go(self, queue: Queue, dropped: list[tuple[Extent, bool]]) -> None:
+        """Extents were dropped, each with: True if its row is on disk."""
+        for extent, on_disk in dropped:
+            if on_disk:
+                self.gone.extents.append((queue.id, extent.first))
+            self.release_home(extent.home)
 
     def claim(self) -> None:
         """An extent, or the step of a queue, begins to point at the log entry of the present command."""

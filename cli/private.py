@@ -7,12 +7,11 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from ..peers.errors import Timeout
 from .exits import Refused
-from .processes import spawn, stop
+from .processes import Started, spawn, stop
 
 START_S: Final = 30.0  # a restart replays the log first
 POLL_S: Final = 0.005
@@ -20,7 +19,7 @@ CONNECT_S: Final = 5.0  # it has said that it listens
 ENDPOINT_FILE: Final = "endpoint"  # in the data folder; the daemon writes it when it listens
 
 
-class PrivateDaemon:
+class PrivateDaemon(Started):
     """A context manager: a running daemon, whose `endpoint` answers.
 
     `settings` is the text of its daemon.toml without data and listen. A `folder` that is given
@@ -36,19 +35,6 @@ class PrivateDaemon:
         self._settings = settings
         self.listen = listen
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def running(self) -> bool:

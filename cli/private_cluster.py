@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from ..peers.errors import PenstockError, Timeout
 from .init import KEY_FILE
 from .private import CONNECT_S, POLL_S, START_S, PrivateDaemon
+from .processes import Started
 
 if TYPE_CHECKING:
     from ..client.cluster import ClusterInfo
@@ -26,7 +26,7 @@ NO_KEYS: Final[Mapping[int, str]] = {}
 Address = tuple[str, str, str]  # for clients; for nodes: the ROUTER, the PUB
 
 
-class PrivateCluster:
+class PrivateCluster(Started):
     """A context manager: `size` running daemons that have a primary. Nodes are numbered from 1.
 
     `settings` is the text of every daemon.toml without [node], [cluster] and peers. A `folder` that is given stays.
@@ -43,19 +43,6 @@ class PrivateCluster:
         for node in self._founders:
             self._make_folder(node)
         self.nodes = {node: self._daemon(node, self._founders) for node in self._founders}
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def endpoints(self) -> list[str]:

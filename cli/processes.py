@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import IO, Any, Final
+from types import TracebackType
+from typing import IO, Any, Final, Self
 
 import click
 
@@ -16,6 +18,31 @@ from ..compute.orphans import die_with_parent
 STOP_S: Final = 15.0  # a daemon commits, a pool gives its leases back; beyond this it hangs
 
 parent_option = click.option("--parent-pid", type=int, hidden=True, help="End when this parent ends.")
+
+
+class Started(ABC):
+    """Runs as long as its `with`. What fails to start is closed at once."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Returns when it runs."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what runs, started whole or in part, and leave nothing behind."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def spawn(arguments: Sequence[str], log: IO[Any] | None = None) -> subprocess.Popen[bytes]:
