@@ -375,18 +375,12 @@ def test_a_fault_of_the_broker_is_raised_where_it_is_used_and_at_its_end(caplog:
     def fail() -> None:
         raise ZeroDivisionError
 
-    # Its own handler: a daemon that ran in this process before keeps what is logged to itself.
-    log = logging.getLogger("penstock.testing")
-    log.addHandler(caplog.handler)
-    try:
-        with caplog.at_level(logging.ERROR, logger=log.name):
-            broker = Broker()
-            with pytest.raises(ZeroDivisionError):
-                broker._do(fail)
-            with pytest.raises(ZeroDivisionError):
-                broker.advance("1s")
-            with pytest.raises(ZeroDivisionError):
-                broker.close()
-    finally:
-        log.removeHandler(caplog.handler)
+    with caplog.at_level(logging.ERROR, logger="penstock.testing"):
+        broker = Broker()
+        with pytest.raises(ZeroDivisionError):
+            broker._do(fail)
+        with pytest.raises(ZeroDivisionError):
+            broker.advance("1s")
+        with pytest.raises(ZeroDivisionError):
+            broker.close()
     assert "the broker failed" in caplog.text
