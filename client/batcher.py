@@ -29,8 +29,11 @@ class Batch:
         "born_ms",
         "done",
         "error",
+        "full",
         "headers",
         "log_index",
+        "max_bytes",
+        "max_messages",
         "offset",
         "sent",
         "shape",
@@ -40,12 +43,20 @@ class Batch:
         "wanted",
     )
 
-    def __init__(self, born_ms: int, shape: Shape | None = None) -> None:
+    def __init__(
+        self,
+        shape: Shape | None = None,
+        born_ms: int = 0,
+        max_messages: int = BATCH_MAX,
+        max_bytes: int = BATCH_BYTES,
+    ) -> None:
         self.bodies: list[bytes] = []
         self.headers: list[Header] | None = None  # None: no message has any
         self.shape = shape  # None: its messages have no properties
         self.times: list[int] = []  # one for each message, if the shape has a clock
         self.size = 0
+        self.max_messages, self.max_bytes = max_messages, max_bytes
+        self.full = False  # it must leave before another message comes
         self.born_ms = born_ms
         self.wanted = False  # somebody waits for it: no lingering
         self.sent = False
@@ -55,8 +66,19 @@ class Batch:
         self.error: PenstockError | None = None
         self.told = False  # somebody has seen the error
 
-    def add_header(self, index: int, header: Header) -> None:
-        """Give message `index`, the last one so far, its header."""
+    def add(self, body: bytes, size: int, header: Header = None) -> int:
+        """Add a message of `size` bytes. Which one of the batch it is, from 0 on."""
+        bodies = self.bodies
+        index = len(bodies)
+        bodies.append(body)
+        if header is not None:
+            self._add_header(index, header)
+        self.size = total = self.size + size + MESSAGE_OVERHEAD
+        if total >= self.max_bytes or index + 1 >= self.max_messages:
+            self.full = True
+        return index
+
+    def _add_header(self, index: int, header: Header) -> None:
         if self.headers is None:
             self.headers = [None] * index
         else:
@@ -91,28 +113,17 @@ class Batcher:
         self._linger_ms = linger_ms
         self._max, self._bytes = batch_max, batch_bytes
 
-    def put(self, body: bytes, header: Header, now_ms: int, shape: Shape | None = None) -> Batch:
-        """Add a message; it is the last one of the batch that comes back. The open batch, if there is one, has this
-        shape."""
-        batch = self.open
-        if batch is None:
-            batch = self.open = Batch(now_ms, shape)
-        if header is not None:
-            batch.add_header(len(batch.bodies), header)
-        batch.bodies.append(body)
-        batch.size += len(body) + MESSAGE_OVERHEAD
+    def begin(self, shape: Shape | None = None, now_ms: int = 0) -> Batch:
+        """A new open batch; there is none."""
+        self.open = batch = Batch(shape, now_ms, self._max, self._bytes)
         return batch
-
-    def full(self, batch: Batch) -> bool:
-        """Must this batch leave before another message comes?"""
-        return len(batch.bodies) >= self._max or batch.size >= self._bytes
 
     def due(self, now_ms: int) -> Batch | None:
         """The open batch, if it shall leave now."""
         batch = self.open
         if batch is None:
             return None
-        if batch.wanted or self.full(batch):
+        if batch.wanted or batch.full:
             return batch
         return batch if not self.flying and now_ms - batch.born_ms >= self._linger_ms else None
 

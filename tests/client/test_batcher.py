@@ -3,6 +3,7 @@
 import pytest
 
 from penstock.client.batcher import FLYING_BYTES, FLYING_MAX, Batch, Batcher
+from penstock.client.headers import Header
 from penstock.peers.errors import InvalidArgument, QueueFull
 
 
@@ -14,28 +15,35 @@ def leave(batcher: Batcher, now_ms: int = 0) -> Batch | None:
     return batch
 
 
+def put(batcher: Batcher, body: bytes, header: Header = None) -> Batch:
+    """The batch that the message is in."""
+    batch = batcher.open or batcher.begin()
+    batch.add(body, len(body), header)
+    return batch
+
+
 def test_a_lone_message_leaves_at_once() -> None:
     batcher = Batcher()
-    batch = batcher.put(b"a", None, 0)
+    batch = put(batcher, b"a")
     assert batcher.due(0) is batch
 
 
 def test_messages_gather_while_a_batch_is_under_way() -> None:
     batcher = Batcher()
-    batcher.put(b"a", None, 0)
+    put(batcher, b"a")
     leave(batcher)
-    batcher.put(b"b", None, 0)
-    batcher.put(b"c", None, 0)
+    put(batcher, b"b")
+    put(batcher, b"c")
     assert batcher.due(0) is None
 
 
 def test_what_has_gathered_leaves_when_the_answer_comes() -> None:
     batcher = Batcher()
-    batcher.put(b"a", None, 0)
+    put(batcher, b"a")
     first = leave(batcher)
     assert first is not None
-    batcher.put(b"b", None, 0)
-    second = batcher.put(b"c", None, 0)
+    put(batcher, b"b")
+    second = put(batcher, b"c")
     batcher.landed(first, 7, 0, None)
     assert leave(batcher) is second
     assert second.bodies == [b"b", b"c"]
@@ -43,36 +51,36 @@ def test_what_has_gathered_leaves_when_the_answer_comes() -> None:
 
 def test_a_full_batch_leaves_although_others_are_under_way() -> None:
     batcher = Batcher(batch_max=2)
-    batcher.put(b"a", None, 0)
+    put(batcher, b"a")
     leave(batcher)
-    batcher.put(b"b", None, 0)
+    put(batcher, b"b")
     assert leave(batcher) is None
-    batcher.put(b"c", None, 0)
+    put(batcher, b"c")
     assert leave(batcher) is not None
 
 
 def test_a_batch_is_full_by_its_bytes_too() -> None:
     batcher = Batcher(batch_bytes=100)
-    batch = batcher.put(b"x" * 100, None, 0)
-    assert batcher.full(batch)
+    batch = put(batcher, b"x" * 100)
+    assert batch.full
 
 
 def test_a_lingering_batch_leaves_when_its_time_has_come() -> None:
     batcher = Batcher(linger_ms=10)
-    batch = batcher.put(b"a", None, 0)
+    batch = put(batcher, b"a")
     assert (batcher.due(9), batcher.due_ms(), batcher.due(10)) == (None, 10, batch)
 
 
 def test_a_batch_that_somebody_waits_for_does_not_linger() -> None:
     batcher = Batcher(linger_ms=10)
-    batch = batcher.put(b"a", None, 0)
+    batch = put(batcher, b"a")
     batch.wanted = True
     assert batcher.due(0) is batch
 
 
 def test_a_landed_batch_keeps_its_offset_and_lets_its_messages_go() -> None:
     batcher = Batcher()
-    batch = batcher.put(b"a", None, 0)
+    batch = put(batcher, b"a")
     leave(batcher)
     batcher.landed(batch, 5, 0, None)
     assert (batch.done, batch.offset, batch.bodies, batcher.flying_bytes) == (True, 5, [], 0)
@@ -80,7 +88,7 @@ def test_a_landed_batch_keeps_its_offset_and_lets_its_messages_go() -> None:
 
 def test_a_refused_batch_keeps_its_error() -> None:
     batcher = Batcher()
-    batch = batcher.put(b"a", None, 0)
+    batch = put(batcher, b"a")
     leave(batcher)
     error = QueueFull("full")
     batcher.landed(batch, -1, 0, error)
@@ -89,28 +97,28 @@ def test_a_refused_batch_keeps_its_error() -> None:
 
 def test_headers_stay_with_their_messages() -> None:
     batcher = Batcher()
-    batcher.put(b"a", None, 0)
-    batcher.put(b"b", {"k": 1}, 0)
-    batch = batcher.put(b"c", None, 0)
+    put(batcher, b"a")
+    put(batcher, b"b", {"k": 1})
+    batch = put(batcher, b"c")
     assert batch.all_headers() == [None, {"k": 1}, None]
 
 
 def test_a_batch_without_headers_carries_none() -> None:
-    assert Batcher().put(b"a", None, 0).all_headers() is None
+    assert put(Batcher(), b"a").all_headers() is None
 
 
 def test_too_many_batches_under_way_are_a_crowd() -> None:
     batcher = Batcher(batch_max=1)
     for _ in range(FLYING_MAX):
         assert not batcher.crowded()
-        batcher.put(b"a", None, 0)
+        put(batcher, b"a")
         leave(batcher)
     assert batcher.crowded()
 
 
 def test_too_many_bytes_under_way_are_a_crowd() -> None:
     batcher = Batcher()
-    batcher.put(bytes(FLYING_BYTES), None, 0)
+    put(batcher, bytes(FLYING_BYTES))
     leave(batcher)
     assert batcher.crowded()
 
