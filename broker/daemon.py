@@ -30,6 +30,7 @@ from . import checkpoint, damage
 from .config import Config, load, reloadable
 from .desk import Limits
 from .folder import join_anew
+from .garbage import Garbage
 from .links import Links
 from .model import Model
 from .node import Node, Turn
@@ -115,6 +116,7 @@ class Daemon:
         self.links.watch(closing.enter_context(self._signals()))
         self.peering = self._join(context, frame_max, found, closing) if config.cluster.peers else None
         self._flush_ms = self.clock.now_ms()
+        self.garbage = closing.enter_context(Garbage(self._flush_ms))
 
     def _join(
         self, context: zmq.Context[zmq.Socket[bytes]], frame_max: int, found: Recovered, closing: contextlib.ExitStack
@@ -254,6 +256,7 @@ class Daemon:
             heard = links.receive(_at_once if lost else self._wait_ms, heard_max, limits.heard_bytes)
             lost = self._carry_out(self._turn(heard, lost))
             self._between_turns()
+            self.garbage.look(clock.now_ms(), bool(heard))
         turn = node.close(clock.now_ms())
         store.commit(turn.writes)
         store.flush()
@@ -278,14 +281,18 @@ class Daemon:
         if turn.crash:
             os.kill(os.getpid(), signal.SIGKILL)
         if turn.deposed:
-            node.reset(self._model(self.store.recover()), self.clock.now_ms())
+            self._reset(self._model(self.store.recover()))
         if peering is not None and (model := peering.send(turn, self.clock.now_ms())) is not None:
-            node.reset(model, self.clock.now_ms())
+            self._reset(model)
         return lost
+
+    def _reset(self, model: Model) -> None:
+        self.node.reset(model, self.clock.now_ms())
+        self.garbage.clear(self.clock.now_ms())
 
     def _wait_ms(self) -> int:
         now_ms = self.clock.now_ms()
-        wait_ms = self.node.wait_ms(now_ms)
+        wait_ms = min(self.node.wait_ms(now_ms), self.garbage.wait_ms(now_ms))
         if self.peering is not None:
             wait_ms = min(wait_ms, self.peering.wait_ms(now_ms))
         if self.store.durability == "interval" and self.store.dirty:
