@@ -27,6 +27,7 @@ from ..peers.raft.core import Raft, Timing
 from ..peers.raft.tail import Tail
 from ..peers.raft.words import Members
 from . import checkpoint, damage
+from .commits import Commits
 from .config import Config, load, reloadable
 from .desk import Limits
 from .folder import join_anew
@@ -303,7 +304,7 @@ class Daemon:
         if self.store.durability == "interval" and self.clock.now_ms() >= self._flush_ms:
             self.store.flush()
             self._flush_ms = self.clock.now_ms() + self.config.storage.interval_ms
-        self.node.counters.commits = self.store.commits
+        self._count(self.store.commits)
         self.store.grow()
         if self.links.rung:
             with contextlib.suppress(BlockingIOError):
@@ -311,6 +312,11 @@ class Daemon:
         if self.reloading:
             self.reloading = False
             self._reload()
+
+    def _count(self, commits: Commits) -> None:
+        counters = self.node.counters
+        counters.commits, counters.slow_commits = commits.count, commits.slow
+        counters.commit_max_ms = round(commits.max_ms, 1)
 
     def _say_started(self) -> None:
         config, node = self.config, self.node

@@ -53,6 +53,8 @@ class Counters:
     heard: int = 0
     turns: int = 0
     commits: int = 0
+    slow_commits: int = 0
+    commit_max_ms: float = 0.0
     appended: int = 0
     delivered: int = 0
     acked: int = 0

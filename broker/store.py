@@ -14,6 +14,7 @@ import msgpack
 from ..peers.log import CorruptEntry, Entry, HardState, decode, encode
 from ..peers.raft.tail import LOGGED_BYTES
 from .checkpoint import Writes, unpack_consensus
+from .commits import Commits
 from .export import Export
 from .extents import Extent, Outcome
 from .folder import StartError as StartError
@@ -54,7 +55,7 @@ class Store:
         self.limit_bytes = map_size_bytes
         self.durability = durability
         self.turn_bytes_max = turn_bytes_max
-        self.commits = 0
+        self.commits = Commits()
         self.encoded: Callable[[Entry], bytes] = encode  # in a cluster: shared with what goes to the others
         self._export: Export | None = None
         self._lock = lock_folder(folder)
@@ -178,8 +179,7 @@ class Store:
                 self._write = txn
             else:
                 self._write, self._unsafe_bytes = None, 0
-                txn.commit()
-                self.commits += 1
+                self.commits.end(txn)
         except BaseException:
             txn.abort()
             self._write = None
@@ -195,8 +195,7 @@ class Store:
         if self._write is not None:
             self._end_read()
             txn, self._write, self._unsafe_bytes = self._write, None, 0
-            txn.commit()
-            self.commits += 1
+            self.commits.end(txn)
 
     def _truncate(self, txn: Any, index: int) -> None:
         """Entries from `index` on were never committed, and another primary has others there."""
@@ -246,7 +245,6 @@ class Store:
         self._end_read()
         with self._env.begin(write=True) as txn:
             txn.put(_INDEX.pack(index), raw, db=self._log)
-        self.commits += 1
 
     def payload(self, index: int) -> bytes:
         """The payload of a log entry. Raises CorruptEntry."""

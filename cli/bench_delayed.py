@@ -22,7 +22,7 @@ PUBLISHED_PER_SECOND: Final = 20_000  # at least; the first falls due when all a
 BATCH: Final = 1_000
 LATE_MS: Final = 100.0
 DUE: Final = struct.Struct("<d")
-COLUMNS: Final = ("messages", "rss_growth_mb", "publish_rate", "late", "max_ms")
+COLUMNS: Final = ("messages", "rss_growth_mb", "publish_rate", "late", "max_ms", "commit_max_ms")
 
 
 def delayed(setting: Setting) -> Row:
@@ -47,6 +47,7 @@ def delayed(setting: Setting) -> Row:
         "publish_rate": round(sent.count / (sent.last_s - sent.first_s)),
         "late": sum(1 for one in late_s if one * 1000 > LATE_MS),
         "max_ms": round(max(late_s) * 1000, 1),
+        "commit_max_ms": setting.client.status()["counters"]["commit_max_ms"],  # of it, what the disk alone took
     }
 
 

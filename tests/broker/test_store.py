@@ -425,7 +425,7 @@ def test_interval_does_not_wait_for_its_time_when_much_was_written(tmp_path: Pat
     store = Store(tmp_path, 512 * MIB, "interval")
     for index in range(1, 10):
         store.commit(Writes(None, [Entry(index, 1, 1000, 0, 0, m.Count(), b"x" * (8 * MIB))], None, None))
-    assert store.commits == 2
+    assert store.commits.count == 2
     assert store.dirty
     store.close()
     assert not store.dirty

@@ -10,26 +10,41 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from faults.cluster import Cluster
 from faults.crew import TESTS
 from penstock.broker import daemon
-from penstock.broker.checkpoint import Writes
+from penstock.broker.commits import Commits
 from penstock.broker.config import load
 from penstock.broker.store import Store
 from penstock.cli.processes import end_with_parent
 
 
-class SlowStore(Store):
-    """Nothing of it can be relied on sooner: it is slow before it writes."""
+class SlowCommits(Commits):
+    """Nothing of a transaction can be relied on sooner: it is slow before it writes."""
 
     speed: Path
 
-    def commit(self, writes: Writes) -> None:
-        if writes.entries or any(writes[2:]) or writes.truncate_from is not None:
-            time.sleep(int(self.speed.read_text()) / 1000)
-        super().commit(writes)
+    def end(self, txn: Any) -> None:
+        super().end(SlowTransaction(txn, int(self.speed.read_text())))
+
+
+class SlowTransaction:
+    """Its end takes `ms` longer."""
+
+    def __init__(self, txn: Any, ms: int) -> None:
+        self._txn, self._ms = txn, ms
+
+    def commit(self) -> None:
+        time.sleep(self._ms / 1000)
+        self._txn.commit()
+
+
+class SlowStore(Store):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commits = SlowCommits()
 
 
 class SlowCluster(Cluster):
@@ -57,7 +72,7 @@ class SlowCluster(Cluster):
 
 def main(config: str, speed: str, parent: str) -> None:
     end_with_parent(int(parent))
-    SlowStore.speed = Path(speed)
+    SlowCommits.speed = Path(speed)
     daemon.Store = SlowStore  # type: ignore[misc]
     daemon.serve(load(config), config)
 
