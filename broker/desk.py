@@ -11,6 +11,7 @@ from ..peers.errors import PenstockError, StorageFull
 from ..peers.raft.core import Raft
 from .extents import Reader
 from .model import Model
+from .payloads import Payloads
 from .sessions import Answer, refusal
 
 Frames = list[bytes]
@@ -71,6 +72,7 @@ class Desk:
         self.state = model.state
         self.raft = raft
         self.disk = disk
+        self.payload = Payloads(raft, disk.payload)
         self.limits = limits
         self.counters = counters
         self.now_ms = now_ms
@@ -91,11 +93,6 @@ class Desk:
         A primary that is deposed before that takes its model anew from what is committed.
         """
         return self.model.apply(self.raft.propose(self.now_ms, session, sequence, command, payload))
-
-    def payload(self, index: int) -> bytes:
-        """The payload of a log entry: from memory if it is a recent one, else from disk."""
-        entry = self.raft.tail.recent(index)
-        return entry.payload if entry is not None else self.disk.payload(index)
 
     def take_room(self, size: int) -> None:
         """Room for a publish of `size` bytes. Raises StorageFull."""

@@ -7,7 +7,8 @@ from heapq import merge
 from typing import Any, NamedTuple
 
 from ..peers.errors import InvalidArgument, shown
-from ..peers.wire import Part, join_payload, pack_payload, unpack_payload
+from ..peers.splice import Part, join_payload
+from ..peers.wire import pack_payload, unpack_payload
 from . import requests as ask
 from .extents import Outcome
 from .groups import Piece
@@ -15,6 +16,7 @@ from .job_info import describe_job
 from .jobs import STATUSES, Jobs, ended_info, job_queue
 from .options import QUEUE, TOPIC
 from .origins import note_at
+from .payloads import Payloads
 from .queues import Queue
 from .scheduling import schedule_of
 from .state import State
@@ -29,7 +31,6 @@ JOBS_MAX = 1000
 OFFSETS_MAX = 10_000
 SCAN_MAX = 10_000  # outcomes looked at by one request: a filter that fits few of them must not make a long turn
 SHARED_MAX = 4 << 20  # bytes of one error, once for each of the jobs that share it
-Payload = Callable[[int], bytes]  # of a log entry, by index
 
 
 class Found(NamedTuple):
@@ -39,27 +40,29 @@ class Found(NamedTuple):
     payload: bytes | None = None
 
 
-def delivery(pieces: list[Piece], payload: Payload) -> tuple[list[list[int]], bytes | None]:
+def delivery(pieces: list[Piece], payloads: Payloads) -> tuple[list[list[int]], bytes | None]:
     """The ranges and the payload of a delivery."""
     ranges: list[list[int]] = []
     parts: list[Part] = []
-    raws: dict[int, bytes] = {}  # dead letters one by one may all lie in one large batch
+    raws: dict[int, bytes] = {}  # messages that are taken one by one may all lie in one large batch
     for extent, start, end, attempt, failures in pieces:
         ranges.append([start, end - start, attempt, extent.stamp_ms, failures])
-        place = extent.start + start - extent.first
-        raw = raws.get(extent.home)
+        place, home, total = extent.start + start - extent.first, extent.home, extent.total
+        raw = raws.get(home)
         if raw is None:
-            raw = raws[extent.home] = payload(extent.home)
+            raw = raws[home] = payloads(home)
+        cut = end - start < total or extent.note is not None
+        bounds = payloads.bounds(home, raw) if cut else None
         if extent.note is None:
-            parts.append(Part(raw, place, place + end - start, extent.total, extent.plain))
+            parts.append(Part(raw, place, place + end - start, extent.plain, bounds))
             continue
         for at in range(end - start):  # dead letters: each of them says where it came from
             note = note_at(extent.note, start + at - extent.first)
-            parts.append(Part(raw, place + at, place + at + 1, extent.total, extent.plain, note))
+            parts.append(Part(raw, place + at, place + at + 1, extent.plain, bounds, note))
     return ranges, join_payload(parts) if parts else None
 
 
-def list_queues(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+def list_queues(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found:
     kind = None if args.get("kind") is None else ask.choice(args, "kind", (QUEUE, TOPIC))
     limit = ask.integer(args, "limit", 1, LIST_MAX, LIST_MAX)
     after = ask.name_of(args, "after", "")
@@ -74,13 +77,13 @@ def list_queues(state: State, args: ask.Args, now_ms: int, payload: Payload) -> 
     return Found({"items": items, "more": len(items) < len(names)})
 
 
-def describe(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+def describe(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found:
     queue = state.queue(ask.name_of(args, "name"))
     group = None if args.get("group") is None else state.group(queue, ask.name_of(args, "group", "")).name
     return Found(queue_info(queue, now_ms, group))
 
 
-def list_schedules(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+def list_schedules(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found:
     limit = ask.integer(args, "limit", 1, LIST_MAX, LIST_MAX)
     after = ask.name_of(args, "after", "")
     names = sorted(name for name in state.schedules.by_name if name > after)
@@ -88,13 +91,13 @@ def list_schedules(state: State, args: ask.Args, now_ms: int, payload: Payload) 
     return Found({"items": items, "more": len(items) < len(names)})
 
 
-def describe_schedule(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+def describe_schedule(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found:
     """With the job that it makes."""
     schedule = schedule_of(state, ask.name_of(args, "name"))
     return Found(schedule.info(), payload(schedule.home))
 
 
-def peek(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+def peek(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found:
     queue = state.queue(ask.name_of(args, "name"))
     group = state.group(queue, ask.name_of(args, "group", ""))
     limit = ask.integer(args, "limit", 1, PEEK_MAX, 10)
@@ -114,7 +117,7 @@ def placed(state: State, args: ask.Args) -> dict[str, Any]:
     }
 
 
-def read(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
+def read(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found | None:
     """Messages of a topic for a reader without a group; `args` as `placed`. None: there is none yet."""
     topic, limit, size_max = topic_of(state, args["topic"]), args["messages"], args["bytes"]
     first = at = place(topic, OFFSET, args["offset"])
@@ -135,7 +138,7 @@ def read(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found |
     return Found({"lease": None, "ranges": ranges, "first": first, "next": at, "end": topic.next}, raw)
 
 
-def job_status(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+def job_status(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found:
     queue = job_queue(state, ask.name_of(args, "queue"))
     offsets = args.get("offsets")
     if type(offsets) is not tuple or len(offsets) > OFFSETS_MAX or any(type(it) is not int for it in offsets):
@@ -144,12 +147,12 @@ def job_status(state: State, args: ask.Args, now_ms: int, payload: Payload) -> F
     return Found({"jobs": [jobs.describe(offset) for offset in offsets]})
 
 
-def job_info(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+def job_info(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found:
     queue = job_queue(state, ask.name_of(args, "queue"))
     return Found(describe_job(state, queue, ask.integer(args, "offset", 0, ask.OFFSET_MAX), now_ms, payload))
 
 
-def list_jobs(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found:
+def list_jobs(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found:
     queue = job_queue(state, ask.name_of(args, "queue"))
     status = None if args.get("status") is None else ask.choice(args, "status", STATUSES)
     limit = ask.integer(args, "limit", 1, JOBS_MAX, 100)
@@ -178,7 +181,7 @@ def _first_of(stretch: tuple[int, int, str, Outcome | None]) -> int:
     return stretch[0]
 
 
-def job_result(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
+def job_result(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found | None:
     """None: the job has not ended."""
     queue = job_queue(state, ask.name_of(args, "queue"))
     offset = ask.integer(args, "offset", 0, ask.OFFSET_MAX)
@@ -192,13 +195,13 @@ def job_result(state: State, args: ask.Args, now_ms: int, payload: Payload) -> F
     return Found({"status": info["status"], "reason": info.get("reason", "")}, raw)
 
 
-def call(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
+def call(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found | None:
     """As `job_result`, of the job that a call has made."""
     found = job_result(state, args, now_ms, payload)
     return None if found is None else Found({"offset": args["offset"], **found.body}, found.payload)
 
 
-def outcomes(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Found | None:
+def outcomes(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> Found | None:
     """What ended since; None: nothing did."""
     queue = job_queue(state, ask.name_of(args, "queue"))
     after = ask.integer(args, "after", 0, ask.OFFSET_MAX)
@@ -221,7 +224,7 @@ def outcomes(state: State, args: ask.Args, now_ms: int, payload: Payload) -> Fou
     return Found({"next": after, "outcomes": rows}, pack_payload(bodies)) if rows else None
 
 
-def _data(outcome: Outcome, payload: Payload) -> list[bytes]:
+def _data(outcome: Outcome, payload: Payloads) -> list[bytes]:
     """The bodies of an outcome: one for each job, or one for all of them."""
     if outcome.start < 0:
         return [b""]
@@ -229,8 +232,8 @@ def _data(outcome: Outcome, payload: Payload) -> list[bytes]:
     return bodies[outcome.start : outcome.start + (outcome.count if outcome.each else 1)]
 
 
-WaitingRead = Callable[[State, ask.Args, int, Payload], Found | None]  # None: nothing yet
-READS: Mapping[str, Callable[[State, ask.Args, int, Payload], Found]] = {
+WaitingRead = Callable[[State, ask.Args, int, Payloads], Found | None]  # None: nothing yet
+READS: Mapping[str, Callable[[State, ask.Args, int, Payloads], Found]] = {
     "list": list_queues, "describe": describe, "peek": peek, "schedules": list_schedules, "schedule": describe_schedule,
     "job_status": job_status, "jobs": list_jobs, "job_info": job_info,
 }  # fmt: skip

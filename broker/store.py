@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import lmdb
 import msgpack
 
-from ..peers.log import CorruptEntry, Entry, HardState, decode, encode
+from ..peers.log import CorruptEntry, Entry, HardState, decode, encode, payload_of
 from ..peers.raft.tail import LOGGED_BYTES
 from .checkpoint import Writes, unpack_consensus
 from .commits import Commits
@@ -222,17 +222,17 @@ class Store:
         """Log entries from `first` up to `last`, at least one, about `bytes_max` bytes of them. Raises CorruptEntry."""
         found: list[Entry] = []
         for index in range(first, last + 1):
-            found.append(self._entry(index))
+            found.append(decode(index, self._raw(index)))
             bytes_max -= len(found[-1].payload) + LOGGED_BYTES
             if bytes_max <= 0:
                 break
         return found
 
-    def _entry(self, index: int) -> Entry:
+    def _raw(self, index: int) -> bytes:
         raw = self.raw_entry(index)
         if raw is None:
             raise CorruptEntry(index, "it is missing")
-        return decode(index, raw)
+        return raw
 
     def raw_entry(self, index: int) -> bytes | None:
         """A log entry as it lies there, sound or not. None: it is not there."""
@@ -248,7 +248,7 @@ class Store:
 
     def payload(self, index: int) -> bytes:
         """The payload of a log entry. Raises CorruptEntry."""
-        return self._entry(index).payload
+        return payload_of(index, self._raw(index))
 
     def _row_below(self, db: Any, queue_id: int, number: int, what: str) -> Any:
         """The row of this queue with the highest number at or below `number`."""

@@ -60,6 +60,12 @@ def verify(index: int, raw: bytes) -> None:
         raise CorruptEntry(index, "the checksum does not match")
 
 
+def payload_of(index: int, raw: bytes) -> bytes:
+    """The payload of the entry alone. Raises CorruptEntry."""
+    verify(index, raw)
+    return raw[_HEAD + _FRONT.unpack_from(raw, _CHECK.size)[2] :]
+
+
 def decode(index: int, raw: bytes) -> Entry:
     """The entry out of its bytes. Raises CorruptEntry."""
     verify(index, raw)

@@ -1,4 +1,4 @@
-"""Payloads are cut and joined without loss, and frames come back as they went."""
+"""Payloads and frames come back as they went."""
 
 from typing import Any
 
@@ -12,45 +12,18 @@ from penstock.peers.errors import ERRORS, InvalidArgument, PenstockError, Protoc
 Batch = tuple[list[bytes], wire.Headers]
 values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=5) | st.binary(max_size=5)
 header = st.none() | st.dictionaries(st.text(max_size=5), values, max_size=2)
-# Around 16 bodies the list, and around 256 bytes a body, are packed in another format.
-body = st.binary(max_size=8) | st.binary(min_size=250, max_size=260)
 
 
 @st.composite
 def batches(draw: st.DrawFn) -> Batch:
-    bodies = draw(st.lists(body, min_size=1, max_size=20))
+    bodies = draw(st.lists(st.binary(max_size=8), min_size=1, max_size=20))
     headers = draw(st.none() | st.lists(header, min_size=len(bodies), max_size=len(bodies)))
     return bodies, headers
-
-
-@st.composite
-def cut_batches(draw: st.DrawFn) -> tuple[Batch, int, int, dict[str, Any] | None]:
-    batch = draw(batches())
-    count = len(batch[0])
-    start, end = draw(st.just((0, count)) | st.tuples(st.integers(0, count - 1), st.integers(1, count)))
-    extra = draw(st.none() | st.just({"penstock-queue": "jobs", "penstock-offset": 7}))
-    return batch, min(start, end - 1), end, extra
 
 
 @given(batches())
 def test_a_payload_comes_back_as_it_went(batch: Batch) -> None:
     assert wire.unpack_payload(wire.pack_payload(*batch)) == batch
-
-
-@given(st.lists(cut_batches(), min_size=1, max_size=5), st.data())
-def test_joined_payloads_hold_every_message_with_its_headers(
-    cuts: list[tuple[Batch, int, int, dict[str, Any] | None]], data: st.DataObject
-) -> None:
-    parts, bodies = [], []
-    headers: list[dict[str, Any] | None] = []
-    for (some, theirs), start, end, extra in cuts:
-        parts.append(wire.Part(wire.pack_payload(some, theirs), start, end, len(some), theirs is None, extra))
-        bodies += some[start:end]
-        for mine in (theirs or [None] * len(some))[start:end]:
-            headers.append({**(mine or {}), **extra} if extra else mine)
-    joined, found = wire.unpack_payload(wire.join_payload(parts))
-    assert joined == bodies
-    assert [it or None for it in found or [None] * len(bodies)] == [it or None for it in headers]
 
 
 @given(st.binary(max_size=60))
