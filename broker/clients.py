@@ -15,6 +15,7 @@ from .desk import Desk, Frames
 from .greeting import Greeter
 from .planning import Planner
 from .sessions import Answer, Session
+from .state import State
 from .trim import Asked, Trim
 from .waiting import Waiting
 
@@ -28,6 +29,7 @@ OPS = sorted(
 READERS_MAX = 10_000
 OF_THIS_NODE = ("ping", "status", "cluster", "crash", "snapshot")  # every node answers these itself
 Make = Callable[[ask.Args, bytes | None, ask.Bounds], ask.Proposal]
+ChangeMembers = Callable[[Raft, State, cluster.Disks, ask.Args, int], ask.Proposal]
 
 
 class Tools(NamedTuple):
@@ -49,6 +51,7 @@ class Clients:
         self.connected: set[int] = set()  # nodes to which the channel stands
         self.disks: cluster.Disks = {}  # on which disk each node was met
         self.heard_primary_ms = now_ms
+        self.clock_ms = now_ms  # of this turn; that of the log may be ahead of it
         self.successor = 0  # to whom the office goes with the next turn: somebody asked for it
         self.crash = False  # somebody asked for this drill
         self.trim = Trim()
@@ -58,8 +61,8 @@ class Clients:
             **job_requests.COUNTED,
             **planning.COUNTED,
             "schedule_add": lambda args, payload, bounds: self.planner.add(args, payload, bounds, self.desk.now_ms),
-            "cluster_add": lambda args, payload, bounds: cluster.add(raft, self.desk.state, self.disks, args),
-            "cluster_remove": lambda args, payload, bounds: cluster.remove(raft, self.desk.state, self.disks, args),
+            "cluster_add": lambda args, payload, bounds: self._change_members(cluster.add, args),
+            "cluster_remove": lambda args, payload, bounds: self._change_members(cluster.remove, args),
         }
 
     def furnish(self, tools: Tools) -> None:
@@ -122,6 +125,9 @@ class Clients:
         elif type(command) is m.Ack or type(command) is m.Complete:
             self.desk.counters.acked += sum([count for _, count in command.ranges])
         return answer
+
+    def _change_members(self, change: ChangeMembers, args: ask.Args) -> ask.Proposal:
+        return change(self.raft, self.desk.state, self.disks, args, self.clock_ms)
 
     def _uncounted(self, route: bytes, session: Session, request: wire.Request) -> None:
         desk, op, sequence, args = self.desk, request.op, request.sequence, request.args
@@ -223,7 +229,7 @@ class Clients:
         elif op == "crash":
             self.crash, body = True, {}
         else:
-            body = cluster.cluster_info(self.raft, desk.state, self.connected, desk.now_ms)
+            body = cluster.cluster_info(self.raft, desk.state, self.connected, self.clock_ms)
         desk.reply(route, sequence, body | more)
 
     def tell_trimmed(self) -> None:

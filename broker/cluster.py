@@ -47,7 +47,7 @@ def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> 
     }  # fmt: skip
 
 
-def add(raft: Raft, state: State, disks: Disks, args: Args) -> Proposal:
+def add(raft: Raft, state: State, disks: Disks, args: Args, now_ms: int) -> Proposal:
     """A new node joins as a learner."""
     node = ask.integer(args, "node", 1, NODE_MAX)
     key = _key(args, any(address.key for address in state.addresses.values()))
@@ -60,21 +60,21 @@ def add(raft: Raft, state: State, disks: Disks, args: Args) -> Proposal:
     if node in state.addresses:
         raise InvalidArgument(f"node {node} belonged to the cluster once", "an id is never used again: take a new one")
     members = Members(raft.members.voters, (*raft.members.learners, node))
-    return _change(raft, state, disks, members, {node: address})
+    return _change(raft, state, disks, members, {node: address}, now_ms)
 
 
-def remove(raft: Raft, state: State, disks: Disks, args: Args) -> Proposal:
-    """A node leaves. Its id is never used again."""
+def remove(raft: Raft, state: State, disks: Disks, args: Args, now_ms: int) -> Proposal:
+    """A node leaves. Its id is never used again. Refused if a majority of those that stay is not alive."""
     node = ask.integer(args, "node", 1, NODE_MAX)
     if node not in raft.members.everyone:
         raise NotFound(f"node {node} does not belong to the cluster", "look at `cluster status` for its id")
     voters = tuple(voter for voter in raft.members.voters if voter != node)
     learners = tuple(learner for learner in raft.members.learners if learner != node)
-    return _change(raft, state, disks, Members(voters, learners), {})
+    return _change(raft, state, disks, Members(voters, learners), {}, now_ms)
 
 
-def promotion(raft: Raft, state: State, disks: Disks) -> m.SetMembers | None:
-    """A learner that has caught up becomes a voter."""
+def promotion(raft: Raft, state: State, disks: Disks, now_ms: int) -> m.SetMembers | None:
+    """A learner that has caught up becomes a voter, unless a majority of the voters would not be alive then."""
     for learner in raft.members.learners:
         peer = raft.peers.get(learner)
         if learner not in disks and learner not in state.disks:
@@ -83,7 +83,7 @@ def promotion(raft: Raft, state: State, disks: Disks) -> m.SetMembers | None:
             continue
         voters = tuple(sorted((*raft.members.voters, learner)))
         members = Members(voters, tuple(it for it in raft.members.learners if it != learner))
-        if not raft.why_no_change(members):
+        if not raft.why_no_change(members) and not raft.missed_with(members, now_ms):
             return _set(state, disks, members, {})
     return None
 
@@ -124,10 +124,19 @@ def _key(args: Args, encrypted: bool) -> str:
     return key
 
 
-def _change(raft: Raft, state: State, disks: Disks, members: Members, new: dict[int, m.Address]) -> Proposal:
+def _change(
+    raft: Raft, state: State, disks: Disks, members: Members, new: dict[int, m.Address], now_ms: int
+) -> Proposal:
     why = raft.why_no_change(members)
     if why:
         raise InvalidArgument(f"the members cannot be changed now: {why}", "try again in a moment")
+    if missed := raft.missed_with(members, now_ms):
+        nodes = ("node " if len(missed) == 1 else "nodes ") + ", ".join(map(str, missed))
+        voters = ", ".join(map(str, members.voters))
+        raise InvalidArgument(
+            f"nothing was heard of {nodes} lately: of the voters {voters} fewer than a majority would be alive",
+            f"bring {nodes} back, or remove the dead first; if a majority is gone for good, `cluster force-new`",
+        )
     return Proposal(_set(state, disks, members, new), b"")
 
 

@@ -148,6 +148,7 @@ class Node:
         if drained or self.raft.is_primary:  # after a pause of ours, what waits in the sockets is no silence of others
             self.raft.tick(now_ms)
         self.desk.begin(now_ms + self._skew_ms)
+        self.clients.clock_ms = now_ms
         self.clients.tell_trimmed()
         if self._office and (self._office != self.raft.term or not self.raft.is_primary):
             return self._step_down(now_ms, heard)
@@ -174,7 +175,7 @@ class Node:
         for route, frames in heard:
             self.clients.hear(route, frames)
         if self.raft.is_settled and not self._settling:  # before, nobody knows what is committed: no lease may end
-            if self.raft.members.learners and (promotion := self._promotion()) is not None:
+            if self.raft.members.learners and (promotion := self._promotion(now_ms)) is not None:
                 desk.propose(0, 0, promotion)
             due = self.upkeep.due(desk.now_ms, desk.limits.session_timeout_ms)
             for command in chain(due, self.planner.due(desk.now_ms)):
@@ -188,8 +189,8 @@ class Node:
         if desk.messages and not self.raft.is_alone:
             self.raft.ask_round()  # what is read must be the word of the primary of now
 
-    def _promotion(self) -> m.SetMembers | None:
-        return cluster.promotion(self.raft, self.desk.state, self.clients.disks)
+    def _promotion(self, now_ms: int) -> m.SetMembers | None:
+        return cluster.promotion(self.raft, self.desk.state, self.clients.disks, now_ms)
 
     def _take_office(self, now_ms: int) -> None:
         """Newly elected: the model takes in the whole log. All of it will be committed with our first entry."""

@@ -73,6 +73,20 @@ class Raft(Standing):
             return "one voter at a time"
         return "" if members.voters else "at least one voter must be left"
 
+    def missed_with(self, members: Members, now_ms: int) -> tuple[int, ...]:
+        """Of which of the voters of `members` nothing was heard for an election time-out, if a majority needs them.
+
+        Empty: a majority of them is alive. Who has not yet answered in this term was not heard: right after an election
+        nobody knows who is dead. Nothing is missed where nobody begins or ceases to vote.
+        """
+        voters = members.voters
+        if {*voters} == {*self.members.voters}:
+            return ()
+        since_ms = now_ms - self.timing.election_ms
+        alive = {node for node, peer in self.peers.items() if peer.round and peer.heard_ms > since_ms} | {self.node}
+        missed = tuple(voter for voter in voters if voter not in alive)
+        return missed if len(voters) - len(missed) < quorum.size(voters) else ()
+
     def ask_round(self) -> int:
         """A read may be answered once `confirmed_round` has reached this, and `applied` the commit index of now."""
         self.broadcast = True

@@ -184,16 +184,46 @@ def test_rule_7_a_change_of_members_tells_on_which_disk_each_of_them_is() -> Non
     raft, state = replica.node.raft, replica.node.desk.state
     where = {"client": "ipc://c4", "listen": "ipc://l4", "publish": "ipc://p4"}
     disks = {1: 101, 2: 102, 3: 103, 4: 104}
-    added = change(replica, cluster.add(raft, state, {1: 101, 2: 102, 3: 103}, {"node": 4, **where}))
+    added = change(replica, cluster.add(raft, state, {1: 101, 2: 102, 3: 103}, {"node": 4, **where}, replica.now_ms))
     assert added.disks == ((1, 101), (2, 102), (3, 103))
     assert state.disks == {1: 101, 2: 102, 3: 103}
     replica.turn()
     replica.turn(*(Appended(1, node, raft.tail.last, raft.round) for node in (2, 3, 4)))
-    assert cluster.promotion(raft, state, {1: 101, 2: 102, 3: 103}) is None, "nobody knows where 4 would vote from"
-    promoted = cluster.promotion(raft, state, {**disks, 2: 999})
+    assert cluster.promotion(raft, state, {1: 101, 2: 102, 3: 103}, replica.now_ms) is None, (
+        "nobody knows where 4 would vote from"
+    )
+    promoted = cluster.promotion(raft, state, {**disks, 2: 999}, replica.now_ms)
     assert promoted is not None
     assert promoted.voters == (1, 2, 3, 4)
     assert promoted.disks == ((1, 101), (2, 102), (3, 103), (4, 104)), "what the log has said once stays"
+
+
+def test_rule_6_a_member_leaves_only_if_a_majority_of_those_that_stay_is_alive() -> None:
+    replica = Replica()
+    replica.elect()
+    raft, state = replica.node.raft, replica.node.desk.state
+    replica.now_ms += raft.timing.election_ms
+    replica.turn(Appended(1, 2, 1, raft.round))  # node 3 says nothing any more
+    for node in (1, 2):
+        with pytest.raises(InvalidArgument, match="nothing was heard of node 3 lately") as refused:
+            cluster.remove(raft, state, {}, {"node": node}, replica.now_ms)
+        assert "bring node 3 back, or remove the dead first" in refused.value.hint
+    assert change(replica, cluster.remove(raft, state, {}, {"node": 3}, replica.now_ms)).voters == (1, 2)
+
+
+def test_rule_6_a_learner_gets_its_vote_only_if_a_majority_is_alive_then() -> None:
+    replica = Replica()
+    replica.elect()
+    raft, state = replica.node.raft, replica.node.desk.state
+    disks = {node: 100 + node for node in (1, 2, 3, 4)}
+    where = {"client": "ipc://c4", "listen": "ipc://l4", "publish": "ipc://p4"}
+    change(replica, cluster.add(raft, state, disks, {"node": 4, **where}, replica.now_ms))
+    replica.turn()
+    replica.turn(*(Appended(1, node, raft.tail.last, raft.round) for node in (2, 3, 4)), broken=(3, 4))
+    replica.turn()
+    assert raft.members.voters == (1, 2, 3), "of four, two would be dead"
+    replica.turn(Appended(1, 4, raft.tail.last, raft.round))
+    assert raft.members.voters == (1, 2, 3, 4), "of four, one is dead"
 
 
 def test_rule_19_a_node_that_joins_brings_a_key_where_nodes_have_keys_and_only_there() -> None:
@@ -202,16 +232,16 @@ def test_rule_19_a_node_that_joins_brings_a_key_where_nodes_have_keys_and_only_t
     raft, state = replica.node.raft, replica.node.desk.state
     args = {"node": 4, "client": "ipc://c4", "listen": "ipc://l4", "publish": "ipc://p4"}
     with pytest.raises(InvalidArgument, match="speak in the clear"):
-        cluster.add(raft, state, {}, {**args, "public_key": "k" * 40})
+        cluster.add(raft, state, {}, {**args, "public_key": "k" * 40}, replica.now_ms)
     for node, key in ((1, "a"), (2, "b"), (3, "c")):
         state.addresses[node] = state.addresses[node]._replace(key=key * 40)
     with pytest.raises(InvalidArgument, match="public_key is missing"):
-        cluster.add(raft, state, {}, args)
+        cluster.add(raft, state, {}, args, replica.now_ms)
     with pytest.raises(InvalidArgument, match="which is no key"):
-        cluster.add(raft, state, {}, {**args, "public_key": "k" * 39})
+        cluster.add(raft, state, {}, {**args, "public_key": "k" * 39}, replica.now_ms)
     with pytest.raises(InvalidArgument, match="that of another node"):
-        cluster.add(raft, state, {}, {**args, "public_key": "a" * 40})
-    added = change(replica, cluster.add(raft, state, {}, {**args, "public_key": "k" * 40}))
+        cluster.add(raft, state, {}, {**args, "public_key": "a" * 40}, replica.now_ms)
+    added = change(replica, cluster.add(raft, state, {}, {**args, "public_key": "k" * 40}, replica.now_ms))
     assert added.addresses[3] == (4, "ipc://c4", "ipc://l4", "ipc://p4", "k" * 40)
     assert state.addresses[4].key == raft.addresses[4].key == "k" * 40
 

@@ -166,6 +166,22 @@ def test_a_new_node_learns_first_and_then_votes(own_cluster: PrivateCluster) -> 
     until(lambda: role_of(status(shell), 4) is None, "the node has left")
 
 
+def test_a_live_node_is_not_removed_while_another_one_is_dead(own_cluster: PrivateCluster) -> None:
+    shell = shell_of(own_cluster)
+    primary = own_cluster.settle(lag_max=0)
+    dead, alive = (node for node in own_cluster.nodes if node != primary)
+    own_cluster.nodes[dead].kill()
+    until(lambda: not any(it["connected"] for it in status(shell)["members"] if it["node"] == dead), "it is missed")
+    for node in (alive, primary):
+        refused = shell("cluster", "remove", str(node), "--yes")
+        assert refused.returncode == 2
+        assert f"nothing was heard of node {dead} lately" in refused.stderr
+        assert f"bring node {dead} back, or remove the dead first" in refused.stderr
+    shell.ok("cluster", "remove", str(dead), "--yes")
+    until(lambda: role_of(status(shell), dead) is None, "the dead one has left")
+    shell.ok("queue", "create", "work")
+
+
 def test_a_drill_loses_nothing_and_repeats_nothing(shell: Shell) -> None:
     (told,) = shell.json("demo", "failover", "--kills", "2")
     assert (len(told["gaps_s"]), told["lost"], told["duplicates"]) == (2, 0, 0)

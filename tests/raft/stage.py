@@ -205,6 +205,9 @@ class Stage:
         if why := raft.why_no_change(members):
             self.told.append(f"refused: {why}")
             return
+        if missed := raft.missed_with(members, actor.now_ms):
+            self.told.append(f"refused: nothing was heard of {list(missed)}")
+            return
         raft.propose(0, 0, 0, SetMembers(*members))
         self._turn(actor, tick=False)
 

@@ -180,6 +180,27 @@ def test_rule_6_a_change_waits_for_the_one_before_it_and_for_an_entry_of_the_own
     assert raft.why_no_change(Members(())) != ""
 
 
+def test_rule_6_a_voter_is_not_let_go_while_the_others_need_it() -> None:
+    raft = settled()
+    assert raft.missed_with(Members((1, 2)), 2000) == ()
+    raft.step(Appended(1, 2, 1, 1), 3000)  # and not a word from 3
+    assert raft.missed_with(Members((1, 3)), 3000) == raft.missed_with(Members((2, 3)), 3000) == (3,)
+    assert raft.missed_with(Members((1, 2)), 3000) == (), "the dead one may go"
+    assert raft.missed_with(Members((1, 2, 3), (4,)), 3000) == (), "who only follows counts for nothing"
+    assert raft.missed_with(Members((1, 2, 3, 4)), 3000) == (3, 4), "nor does who begins to vote, and is dead"
+    raft.step(Appended(1, 3, 1, 1), 3000)
+    assert raft.missed_with(Members((1, 3)), 3000) == ()
+    raft.lost(3, 3000)
+    assert raft.missed_with(Members((1, 3)), 3000) == (3,), "its connection broke"
+
+
+def test_rule_6_who_has_not_yet_answered_a_new_primary_may_be_dead() -> None:
+    raft = primary()
+    raft.step(Appended(1, 2, 1, 1), 2000)
+    assert raft.is_settled
+    assert raft.missed_with(Members((1, 3)), 2000) == (3,)
+
+
 def test_rule_6_a_voter_that_was_just_added_has_not_been_silent() -> None:
     raft = settled(Members((1, 2)))
     raft.propose(0, 0, 0, SetMembers((1, 2, 3), ()))
