@@ -12,8 +12,9 @@ from penstock.broker.desk import Limits
 from penstock.peers.wire import pack_payload
 
 from .machine import address_of
+from .seat import Seat
 from .workloads import UNIQUE, WORK
-from .world import Seat, World
+from .world import World
 
 NODES_MAX = 9  # that ever join a world
 VOTERS_MAX = 5
@@ -69,7 +70,7 @@ class Nemesis:
         for seat in self.world.primaries():
             self._pushed += 1
             publishes = self.random.random() < self.publishing
-            self.world.probe(seat, f"{WORK}/probe/{self._pushed}", WORK, publishes)
+            self.world.operators.probe(seat, f"{WORK}/probe/{self._pushed}", WORK, publishes)
         self.world.at(self.world.now_ms + 1 + self.random.randrange(2 * self.world.pace_ms), self._probe)
 
     def strike(self) -> None:
@@ -94,8 +95,8 @@ class Nemesis:
             seat.slow_ms = 0
             seat.paused_until_ms = min(seat.paused_until_ms, world.now_ms)
             world.start(seat)
-            world.change_limits(seat)
-            world.call(seat)
+            world.operators.change_limits(seat)
+            world.turns.call(seat)
         self.replace_dead()
 
     def _elected(self, seat: Seat) -> None:
@@ -143,7 +144,7 @@ class Nemesis:
         self.world.jump(self._any(), self.random.choice((100, 900, 5000)))
 
     def _checkpoint(self) -> None:
-        self.world.change_limits(self._any(), checkpoint_entries=self.random.choice((1, 1, 20, 1000)))
+        self.world.operators.change_limits(self._any(), checkpoint_entries=self.random.choice((1, 1, 20, 1000)))
 
     def _rot(self) -> None:
         """A bit flips on one disk; never on so many that what was acknowledged is nowhere else."""
@@ -221,11 +222,11 @@ class Nemesis:
         self._pushed += 1
         id = f"{WORK}/push/{self._pushed}"
         self.world.record.append(Event("push", self.world.now_ms, "sent", WORK, [id]))
-        self.world.operate(seat, "append", {"queue": WORK, "count": 1}, pack_payload([id.encode()]))
+        self.world.operators.operate(seat, "append", {"queue": WORK, "count": 1}, pack_payload([id.encode()]))
 
     def _checkpoint_all(self) -> None:
         for seat in self.world.seats.values():
-            self.world.change_limits(seat, checkpoint_entries=1)
+            self.world.operators.change_limits(seat, checkpoint_entries=1)
 
     def _all_stand(self, primary: int) -> None:
         """Words that are slow make rivals of those who stand at the same time."""
@@ -262,7 +263,7 @@ class Nemesis:
 
     def _transfer_to(self, node: int) -> None:
         for seat in self.world.primaries():
-            self.world.operate(seat, "cluster_transfer", {"to": node})
+            self.world.operators.operate(seat, "cluster_transfer", {"to": node})
 
     def _suspend(self) -> None:
         """The whole machine room stands still: afterwards everyone has waited too long."""
@@ -289,7 +290,7 @@ class Nemesis:
         lost = any(world.seats[each].disk.is_broken for each in members.voters)
         if node in members.voters and (len(members.voters) <= self.voters_min or lost):
             return  # an operator replaces what is lost first
-        world.remove(seat, node)
+        world.operators.remove(seat, node)
 
     def _add(self, seat: Seat) -> None:
         """A node that was started and never taken in is asked for once more before another one comes."""
@@ -297,9 +298,11 @@ class Nemesis:
         assert machine is not None
         known = machine.node.desk.state.addresses
         fresh = [s.node for s in world.seats.values() if s.node not in known and not s.is_dead]
-        node = fresh[0] if fresh else world.newcomer().node
+        node = fresh[0] if fresh else world.operators.newcomer().node
         client, listen, publish, _ = address_of(node)
-        world.operate(seat, "cluster_add", {"node": node, "client": client, "listen": listen, "publish": publish})
+        world.operators.operate(
+            seat, "cluster_add", {"node": node, "client": client, "listen": listen, "publish": publish}
+        )
 
     def _ask_replacement(self) -> None:
         """Who lost its disk is removed; a new node, with an id of its own, comes for it (rule 7)."""
@@ -308,7 +311,7 @@ class Nemesis:
             members = seat.machine.raft.members
             dead = [node for node in members.everyone if self.world.seats[node].is_dead]
             if dead and len(members.everyone) > 1:
-                self.world.remove(seat, dead[0])
+                self.world.operators.remove(seat, dead[0])
             elif len(members.voters) < 3 and len(self.world.seats) < NODES_MAX + 3:
                 self._add(seat)
 

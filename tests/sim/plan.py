@@ -54,7 +54,7 @@ def run(seed: int) -> Outcome:
             check = problem.check if isinstance(problem, Broken) else type(problem).__name__
     checks = world.checks
     terms = max(checks.primaries, default=0)
-    return Outcome(seed, fault, check, story, terms, checks.acked, checks.answered, recovery_ms, world.turns)
+    return Outcome(seed, fault, check, story, terms, checks.acked, checks.answered, recovery_ms, world.turns.count)
 
 
 @contextmanager
