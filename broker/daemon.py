@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from random import SystemRandom
@@ -20,13 +20,11 @@ from ..peers.curve import KeyPair, read_keys
 from ..peers.encoded import Encoded
 from ..peers.errors import InvalidArgument
 from ..peers.links import PeerAddress, PeerLinks
-from ..peers.log import CorruptEntry, Entry, HardState
-from ..peers.messages import SetMembers
+from ..peers.log import CorruptEntry, HardState
 from ..peers.presence import Disks
-from ..peers.raft.core import Raft, Timing
-from ..peers.raft.tail import Tail
+from ..peers.raft.core import Timing
 from ..peers.raft.words import Members
-from . import checkpoint, damage
+from . import damage
 from .commits import Commits
 from .config import Config, load, reloadable
 from .desk import Limits
@@ -37,6 +35,7 @@ from .model import Model
 from .node import Node, Turn
 from .outbox import Message
 from .peering import Peering
+from .recovery import first_members, model_of, recover
 from .store import CorruptRow, Recovered, StartError, Store
 
 __all__ = ["StartError", "serve"]
@@ -162,59 +161,30 @@ class Daemon:
     def _recover(self) -> tuple[Node, Recovered]:
         """The checkpoint, and the log behind it, which the node takes in when it knows how far it is committed."""
         config, store = self.config, self.store
+        folder = store.folder if config.cluster.peers else None
         try:
             found = store.recover()
-            model = self._model(found)
-            known = checkpoint.Consensus(0, 0, [(0, self._first_members())])
-            if found.consensus is not None:
-                known = checkpoint.unpack_consensus(found.consensus)
-            tail = Tail(known.floor, known.term, store.entries, config.limits.cache_bytes)
-
-            def replay(after: int) -> Iterator[Entry]:
-                return self._noting(store.replay(after), known.history)
-
-            if config.cluster.peers:
-                tail = damage.Damage(store.folder, store).recall(tail, replay, model.state.applied)
-            else:
-                tail.recall(replay(tail.floor))
-            tail.commit = tail.applied = model.state.applied
-            self.clock.not_before(model.state.stamp_ms)
+            start = recover(store, found, self._first_members(), config.limits.cache_bytes, folder)
         except (CorruptEntry, CorruptRow) as fault:
             hint = "restore the data folder from a copy; nothing was changed"
             if config.cluster.peers:  # a copy would have forgotten what this node voted and acknowledged since
                 hint = join_anew(config.node.id)
             raise StartError(f"{store.folder}: {fault}", hint) from fault
+        self.clock.not_before(start.stamp_ms)
         now_ms = self.clock.now_ms()
         timing = Timing(config.cluster.election_ms, config.cluster.heartbeat_ms)
-        raft = Raft(config.node.id, found.hard, tail, known.history[-1][1], timing, SystemRandom(), now_ms)
-        raft.history = known.history
+        raft = start.raft(config.node.id, timing, SystemRandom(), now_ms)
         about = {
             "node": config.node.id, "cluster": config.cluster.name, "primary": config.node.listen[0],
             "version": version("penstock"), "pid": os.getpid(), "data": str(store.folder.absolute()),
             "durability": config.storage.durability, "started_ms": now_ms, "recovery_ms": 0,
         }  # fmt: skip
         addresses = {peer.id: peer.address for peer in config.cluster.peers}
-        return Node(model, raft, store, SystemRandom(), limits_of(config), about, now_ms, addresses), found
+        return Node(start.model, raft, store, SystemRandom(), limits_of(config), about, now_ms, addresses), found
 
     def _first_members(self) -> Members:
-        """Of a log without any change of members: those of the configuration. One who joins later does not vote yet."""
-        cluster, me = self.config.cluster, self.config.node.id
-        nodes = tuple(sorted(peer.id for peer in cluster.peers)) or (me,)
-        return Members(tuple(node for node in nodes if node != me), (me,)) if cluster.join else Members(nodes)
-
-    def _noting(self, entries: Iterable[Entry], history: list[tuple[int, Members]]) -> Iterator[Entry]:
-        """The same entries. Noted on the way: changes of members, and how late it is."""
-        for entry in entries:
-            if isinstance(entry.command, SetMembers) and entry.index > history[-1][0]:
-                history.append((entry.index, Members(entry.command.voters, entry.command.learners)))
-            self.clock.not_before(entry.stamp_ms)
-            yield entry
-
-    def _model(self, found: Recovered) -> Model:
-        """The model as of the last checkpoint."""
-        model = Model(self.store)
-        checkpoint.restore(model, found.meta, found.queues, found.sessions)
-        return model
+        cluster = self.config.cluster
+        return first_members([peer.id for peer in cluster.peers], self.config.node.id, cluster.join)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[int]:
@@ -282,7 +252,7 @@ class Daemon:
         if turn.crash:
             os.kill(os.getpid(), signal.SIGKILL)
         if turn.deposed:
-            self._reset(self._model(self.store.recover()))
+            self._reset(model_of(self.store, self.store.recover()))
         if peering is not None and (model := peering.send(turn, self.clock.now_ms())) is not None:
             self._reset(model)
         return lost

@@ -5,24 +5,19 @@ In place of sockets it has two lists, in place of LMDB a disk of the world's, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from penstock.broker import checkpoint
-from penstock.broker.damage import Damage
 from penstock.broker.desk import Limits
-from penstock.broker.model import Model
 from penstock.broker.node import Node, Turn
 from penstock.broker.outbox import Message
 from penstock.broker.peering import Peering
+from penstock.broker.recovery import first_members, model_of, recover
 from penstock.peers.links import PeerAddress
-from penstock.peers.log import Entry
-from penstock.peers.messages import Address, SetMembers
+from penstock.peers.messages import Address
 from penstock.peers.presence import Disks
-from penstock.peers.raft.core import Raft, Timing
-from penstock.peers.raft.tail import Tail
+from penstock.peers.raft.core import Timing
 from penstock.peers.raft.words import Members
 
 from .disk import Disk
@@ -39,8 +34,7 @@ class Config:
 
     @property
     def members(self) -> Members:
-        nodes = tuple(sorted(self.peers))
-        return Members(tuple(n for n in nodes if n != self.node), (self.node,)) if self.joins else Members(nodes)
+        return first_members(self.peers, self.node, self.joins)
 
 
 def address_of(node: int) -> Address:
@@ -101,21 +95,13 @@ class Machine:
     def __init__(self, config: Config, disk: Disk, timing: Timing, random: Random, now_ms: int) -> None:
         """Raises CorruptEntry."""
         self.disk = disk
-        self.clock_ms = now_ms
-        model = self._model()
-        known = checkpoint.Consensus(0, 0, [(0, config.members)])
-        if disk.consensus is not None:
-            known = checkpoint.unpack_consensus(disk.consensus)
-        tail = Tail(known.floor, known.term, disk.entries, config.limits.cache_bytes)
         folder: Any = disk.folder
-        tail = Damage(folder, disk).recall(tail, lambda after: self._noting(after, known.history), model.state.applied)
-        tail.commit = tail.applied = model.state.applied
-        self.clock_ms = max(self.clock_ms, model.state.stamp_ms)
-        raft = Raft(config.node, disk.hard, tail, known.history[-1][1], timing, random, self.clock_ms)
-        raft.history = known.history
+        start = recover(disk, disk.recover(), config.members, config.limits.cache_bytes, folder)
+        self.clock_ms = max(now_ms, start.stamp_ms)
+        raft = start.raft(config.node, timing, random, self.clock_ms)
         about = {"node": config.node, "cluster": "sim", "primary": address_of(config.node)[0], "started_ms": now_ms}
         self.raft = raft
-        self.node = Node(model, raft, disk, random, config.limits, about, self.clock_ms, config.peers)
+        self.node = Node(start.model, raft, disk, random, config.limits, about, self.clock_ms, config.peers)
         self.wires = Wires(config, disk.disks)
         wires: Any = self.wires
         store: Any = disk
@@ -123,19 +109,6 @@ class Machine:
         self.clients: list[Message] = []  # what they said and was not heard yet
         self.unsent: list[bytes] = []  # routes on which something could not be said
         self._begun = False
-
-    def _noting(self, after: int, history: list[tuple[int, Members]]) -> Iterator[Entry]:
-        for entry in self.disk.replay(after):
-            if isinstance(entry.command, SetMembers) and entry.index > history[-1][0]:
-                history.append((entry.index, Members(entry.command.voters, entry.command.learners)))
-            self.clock_ms = max(self.clock_ms, entry.stamp_ms)
-            yield entry
-
-    def _model(self) -> Model:
-        model = Model(self.disk)
-        found = self.disk.recover()
-        checkpoint.restore(model, found.meta, found.queues, found.sessions)
-        return model
 
     @property
     def has_more(self) -> bool:
@@ -167,7 +140,7 @@ class Machine:
     def settle(self, turn: Turn, now_ms: int) -> list[tuple[int, Any]]:
         """The end of the turn: what leaves to single nodes."""
         if turn.deposed:
-            self.node.reset(self._model(), now_ms)
+            self.node.reset(model_of(self.disk, self.disk.recover()), now_ms)
         model = self.peering.send(turn, now_ms)
         if model is not None:
             self.node.reset(model, now_ms)
