@@ -13,6 +13,7 @@ import zmq
 from .cancels import Cancels
 from .collective import Member
 from .frames import Frame, Kind
+from .leftovers import take_names_away
 from .links import Links
 from .master import Master
 from .memory import keep_freed_memory
@@ -112,6 +113,7 @@ def main() -> None:
     nursery = Nursery()
     from mpi4py import MPI  # initialises MPI: the clean process must be older
 
+    take_names_away(MPI)
     sys.path[:] = settings.search
     collective = any(traits.width for traits in settings.traits.values())
     tasks: Mapping[str, Task[..., Any]] = tasks_of_queue(settings.module, settings.queue) if collective else {}

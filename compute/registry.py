@@ -16,6 +16,7 @@ from typing import Any
 
 from ..peers.errors import InvalidArgument, NotFound, PermissionDenied
 from ..peers.errors import Timeout as TimedOut
+from .leftovers import remove_unused
 from .orphans import started_ticks
 
 FOLDER_PREFIX = "penstock-pool-"
@@ -26,8 +27,9 @@ class PoolState:
     """What a pool says of itself. `taken`, `done`, `failed` (failed tries), `returned` and `cancelled` (in hand) count
     jobs since it started; `first_lease_ms` and `last_result_ms` are the first job's coming and the last result's
     confirmation by the daemon (milliseconds since 1970). `world` holds the pids of the launcher and of ranks and
-    helpers; `running` what these are at: offset of the first job of each call, how many `jobs` the call has, its
-    `task`, `since_ms`, `progress` and `text`; `folder` its sockets and slots; `error` why it ended."""
+    helpers, and the `files` that MPI has made for them elsewhere; `running` what these are at: offset of the first job
+    of each call, how many `jobs` the call has, its `task`, `since_ms`, `progress` and `text`; `folder` its sockets and
+    slots; `error` why it ended."""
 
     pid: int
     pid_started: int
@@ -125,6 +127,8 @@ def pool_status(state_dir: Path | None = None) -> list[PoolState]:
 
 def _clear_away(path: Path, state: PoolState) -> None:
     """What a pool leaves that was killed. Its folder is named in a file that only this user can write."""
+    if not remove_unused(state.world.get("files", [])):
+        return  # its ranks are dying still: next time
     if Path(state.folder).name.startswith(FOLDER_PREFIX):
         shutil.rmtree(state.folder, ignore_errors=True)
     path.unlink(missing_ok=True)

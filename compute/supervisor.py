@@ -96,8 +96,8 @@ class Supervisor:
 
     @property
     def world(self) -> dict[str, Any]:
-        """The pids of the launcher, the ranks and the helpers; {} while there are none."""
-        return {} if self._world is None else self._world.pids
+        """The pids of the launcher, the ranks and the helpers, and files of theirs; {} while there are none."""
+        return {} if self._world is None else self._world.to_dict()
 
     def stop(self) -> None:
         """Finish what runs, within the grace; asked again: at once. For signal handlers and other threads too."""

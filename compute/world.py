@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import zmq
 
-from . import launch
+from . import launch, leftovers
 from .cancels import Cancels
 from .frames import Frame, Kind, decode, unpack
 from .orphans import started_ticks
@@ -56,14 +56,20 @@ class World:
         self._ranks: dict[int, int] = {}  # pid -> start time
         self._helpers: dict[int, int] = {}  # rank -> pid
         self._known: dict[int, int] = {}  # pid -> start time, of all that may outlive the launcher
+        self._files: set[str] = set()  # that MPI has made, and that have a name
         self.exited = os.pidfd_open(self._process.pid)
         self.started_s = time.monotonic()
         self.ready_s: float | None = None
         self.hosts = 1
 
-    @property
-    def pids(self) -> dict[str, Any]:
-        return {"launcher": self._process.pid, "ranks": [*self._ranks], "helpers": [*self._helpers.values()]}
+    def to_dict(self) -> dict[str, Any]:
+        """The pids of the launcher, the ranks and the helpers, and the files to remove when they are dead."""
+        return {
+            "launcher": self._process.pid,
+            "ranks": [*self._ranks],
+            "helpers": [*self._helpers.values()],
+            "files": sorted(self._files),
+        }
 
     @property
     def tail(self) -> str:
@@ -116,7 +122,8 @@ class World:
             return None
 
     def stop(self) -> None:
-        """End a world that is idle: ask, then SIGTERM, then SIGKILL."""
+        """End a world that is idle: ask, as soon as it can hear, then SIGTERM, then SIGKILL."""
+        self._wait_ready()
         if self.ready_s is not None:
             self.send(Frame(Kind.STOP))
             self._wait(STOP_S)
@@ -126,13 +133,17 @@ class World:
         self.kill()
 
     def kill(self) -> None:
-        """Leave nothing: the launcher with its session, and every rank and helper that is known."""
+        """Leave nothing: the launcher with all that descends from it, every rank and helper that is known, and what
+        MPI has made for them."""
         if self._process.poll() is None:
+            self._known |= leftovers.freeze(self._process.pid)
+            self._files |= leftovers.files_of(self._known)
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         for pid, ticks in self._known.items():
             if started_ticks(pid) == ticks:
                 os.kill(pid, signal.SIGKILL)
+        leftovers.remove(self._files)
         self.copy_output()
 
     def close(self) -> None:
@@ -150,6 +161,7 @@ class World:
             # 0 for one that is dead already: then it will not be taken for alive.
             self._ranks = {pid: started_ticks(pid) or 0 for pid in note["ranks"]}
             self._known.update(self._ranks)
+            self._files = leftovers.files_of(self._ranks)
             for rank, pid in enumerate(note["helpers"]):
                 self._note_helper(rank, pid)
 
@@ -158,6 +170,13 @@ class World:
             self._known.pop(self._helpers.get(rank, 0), None)
             self._helpers[rank] = pid
             self._known[pid] = started_ticks(pid) or 0
+
+    def _wait_ready(self) -> None:
+        """A world that is starting ends in order a moment later."""
+        deadline = time.monotonic() + STOP_S
+        while self.ready_s is None and self._process.poll() is None and time.monotonic() < deadline:
+            self.copy_output()
+            self.receive(wait_ms=20)
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
