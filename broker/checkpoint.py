@@ -197,7 +197,7 @@ def _unpack_queue(state: State, fields: Any) -> None:
         id, name, kind, options, created_ms, paused, next_offset, dropped, size, trimmed, deleted, outcomes, noted,
         holes, next_group_id, has_properties, ids, dependents, rate_us, groups,
     ) = fields  # fmt: skip
-    queue = Queue(id, name, kind, with_options(Options(), options), created_ms, state.reader, next_offset)
+    queue = Queue(id, name, kind, with_options(Options(), options), created_ms, state.reader, state.known, next_offset)
     queue.paused, queue.dropped, queue.bytes, queue.trimmed, queue.deleted = paused, dropped, size, trimmed, deleted
     queue.outcomes.restore(outcomes)
     queue.notes.restore(noted)

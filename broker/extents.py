@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from .notes import Note
+
+KNOWN_MAX: Final = 16_384  # extents, and keys of messages in them: some MiB
 
 
 class Extent(NamedTuple):
@@ -52,11 +54,15 @@ class Outcome(NamedTuple):
     owner: str = ""  # whose try that was
 
 
-class Reader(Protocol):
-    """What the model may read of the disk: rows as of the last checkpoint."""
+class ExtentReader(Protocol):
+    """Looks up rows as of the last checkpoint."""
 
     def extent(self, queue_id: int, offset: int) -> Extent | None:
         """The row with the highest first offset at or below `offset`."""
+
+
+class Reader(ExtentReader, Protocol):
+    """What the model may read of the disk: rows as of the last checkpoint."""
 
     def outcome(self, queue_id: int, offset: int) -> tuple[int, int, int] | None:
         """(first, count, home) of the row with the highest first offset at or below `offset`."""
@@ -83,12 +89,42 @@ class Reader(Protocol):
         """The lowest first offset of a row at or above `offset`."""
 
 
+class Known:
+    """The extents that were read from disk of late, of all queues: messages that are due one by one come from all over
+    a queue, and many from each batch. An extent never changes, and nobody asks for one that is gone."""
+
+    def __init__(self, reader: ExtentReader) -> None:
+        self._reader = reader
+        self._queues: dict[int, tuple[list[int], list[Extent]]] = {}  # first offsets, ascending, and their extents
+        self._weight = 0
+
+    def extent(self, queue_id: int, offset: int) -> Extent | None:
+        """That which holds `offset`, if one does."""
+        firsts, extents = self._queues.get(queue_id, ((), ()))
+        place = bisect_right(firsts, offset)
+        if place and offset < extents[place - 1].end:
+            return extents[place - 1]
+        found = self._reader.extent(queue_id, offset)
+        if found is not None and offset < found.end:
+            self._keep(queue_id, found)
+        return found
+
+    def _keep(self, queue_id: int, extent: Extent) -> None:
+        if self._weight >= KNOWN_MAX:
+            self._queues, self._weight = {}, 0
+        firsts, extents = self._queues.setdefault(queue_id, ([], []))
+        place = bisect_right(firsts, extent.first)
+        firsts.insert(place, extent.first)
+        extents.insert(place, extent)
+        self._weight += 1 + len(extent.keys or ())
+
+
 class Extents:
     """The extents of one queue, in order of offset."""
 
     __slots__ = ("_last", "firsts", "queue_id", "reader", "recent")
 
-    def __init__(self, queue_id: int, reader: Reader) -> None:
+    def __init__(self, queue_id: int, reader: ExtentReader) -> None:
         self.queue_id = queue_id
         self.reader = reader
         self.recent: dict[int, Extent] = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..peers.errors import QueueFull
 from .dependents import Dependents
-from .extents import Extent, Extents, Reader
+from .extents import Extent, Extents, Known, Reader
 from .groups import Group
 from .keys import KeyOrder
 from .notes import Notes
@@ -23,7 +23,15 @@ class Queue:
     """One queue (a single group named "") or topic (any number of groups)."""
 
     def __init__(
-        self, id: int, name: str, kind: str, options: Options, created_ms: int, reader: Reader, next_offset: int = 0
+        self,
+        id: int,
+        name: str,
+        kind: str,
+        options: Options,
+        created_ms: int,
+        reader: Reader,
+        known: Known,
+        next_offset: int = 0,
     ) -> None:
         self.id = id
         self.name = name
@@ -34,7 +42,7 @@ class Queue:
         self.next = next_offset
         self.dropped = next_offset  # extents below this are gone
         self.bytes = 0
-        self.extents = Extents(id, reader)
+        self.extents = Extents(id, known)
         self.outcomes = Outcomes(id, reader)
         self.notes = Notes(id, reader)
         self.holes = RangeSet()  # extents that were dropped above `dropped`, for all of their messages had ended

@@ -9,7 +9,7 @@ from ..peers.messages import Address
 from .cells import take_cells
 from .dependents import Held
 from .events import TEXT_MAX, TYPES, Told
-from .extents import Extent, Outcome, Reader
+from .extents import Extent, Known, Outcome, Reader
 from .groups import Group, Lease
 from .options import QUEUE, Options
 from .queues import Queue
@@ -29,9 +29,13 @@ class Timer(NamedTuple):
 
 
 class Gone:
-    """What was dropped since the last checkpoint; it leaves the disk with the next one, for a replay needs it."""
+    """What was dropped since the last checkpoint; it leaves the disk with the next one, for a replay needs it.
+
+    `rows`: how many rows and entries that are, about.
+    """
 
     def __init__(self) -> None:
+        self.rows = 0
         self.extents: list[tuple[int, int]] = []  # (queue id, first offset)
         self.steps: list[tuple[int, int, list[int]]] = []  # (queue id, home, first offsets of its outcomes)
         self.homes: set[int] = set()  # log entries that nothing points at any more
@@ -44,6 +48,7 @@ class State:
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
+        self.known = Known(reader)
         self.applied = 0
         self.stamp_ms = 0
         self.next_queue_id = 1
@@ -90,7 +95,7 @@ class State:
 
     def new_queue(self, name: str, kind: str, options: Options) -> Queue:
         """A new queue or topic under a free name."""
-        queue = Queue(self.next_queue_id, name, kind, options, self.stamp_ms, self.reader)
+        queue = Queue(self.next_queue_id, name, kind, options, self.stamp_ms, self.reader, self.known)
         self.next_queue_id += 1
         self.queues[name] = queue
         self.by_id[queue.id] = queue
@@ -137,7 +142,7 @@ class State:
         self._let_go(queue, gone)
         more = queue.notes.sweep() or more
         if queue.deleted and not more:
-            more = self.forget(queue, self.applied)
+            more = self.forget(queue, self.applied) or self._sweep_ids(queue)
             if not more:
                 self.cells |= take_cells(queue)
                 del self.by_id[queue.id]
@@ -148,11 +153,17 @@ class State:
             self.unswept.pop(queue.id, None)
         self.touched_queues.add(queue.id)
 
+    def _sweep_ids(self, queue: Queue) -> bool:
+        """Forget some ids of a deleted queue. True: there are more."""
+        self.gone.rows += 2 * queue.uniques.sweep()
+        return queue.uniques.count > 0
+
     def _let_go(self, queue: Queue, dropped: list[tuple[Extent, bool]]) -> None:
         """Extents were dropped, each with: True if its row is on disk."""
         for extent, on_disk in dropped:
             if on_disk:
                 self.gone.extents.append((queue.id, extent.first))
+                self.gone.rows += 1
             self.release_home(extent.home)
 
     def claim(self) -> None:
@@ -170,6 +181,7 @@ class State:
         more = self.shares.get(home)
         if more is None:
             self.gone.homes.add(home)
+            self.gone.rows += 1
         elif more == 1:
             del self.shares[home]
         else:
@@ -193,7 +205,7 @@ class State:
             if step_home in outcomes.steps:
                 outcomes.drop_recent(step_home)
             else:
-                self.gone.steps.append((queue.id, step_home, [outcome.first for outcome in step]))
+                self._drop_step(queue, step_home, step)
             self.release_home(step_home)
             outcomes.raise_floor(step_home)
         if queue.notes.sweep():
@@ -201,13 +213,18 @@ class State:
         self.touched_queues.add(queue.id)
         return more
 
+    def _drop_step(self, queue: Queue, home: int, step: list[Outcome]) -> None:
+        """A step that lies on disk goes there."""
+        self.gone.steps.append((queue.id, home, [outcome.first for outcome in step]))
+        self.gone.rows += 1 + len(step)
+
     def forget_outcome(self, queue: Queue, outcome: Outcome, offset: int) -> None:
         """Forget how one job ended, before its time, and what is noted of it."""
         queue.notes.drop(offset, offset + 1)
         step = queue.outcomes.forget(outcome, offset)
         if step is not None:
             if step:
-                self.gone.steps.append((queue.id, outcome.home, [each.first for each in step]))
+                self._drop_step(queue, outcome.home, step)
             self.release_home(outcome.home)
         self.drop(queue)
 

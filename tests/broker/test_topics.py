@@ -10,6 +10,7 @@ from kit.world import Client, World
 
 from penstock.broker import topics
 from penstock.broker.desk import Limits
+from penstock.broker.extents import Known
 from penstock.broker.options import TOPIC, Options
 from penstock.broker.queues import Queue
 from penstock.testing.memory import MemoryDisk
@@ -29,7 +30,8 @@ batches = st.lists(st.builds(Batch, st.integers(1, 5), st.integers(1, 100), st.i
 
 
 def topic_of(some: list[Batch], options: Options) -> Queue:
-    topic = Queue(1, "news", TOPIC, options, 0, MemoryDisk())
+    disk = MemoryDisk()
+    topic = Queue(1, "news", TOPIC, options, 0, disk, Known(disk))
     for home, batch in enumerate(some, 1):
         topic.append(home, 0, batch.messages, batch.messages, batch.size, batch.stamp_ms, True, None)
     return topic
