@@ -17,7 +17,8 @@ class Bell:
         os.set_blocking(self._writer, False)
         self._poll = select.poll()
         self._poll.register(self.fd, select.POLLIN)
-        weakref.finalize(self, _close, self.fd, self._writer)
+        # Not at the end of the program: the system closes them, and threads may still wait for this bell.
+        weakref.finalize(self, _close, self.fd, self._writer).atexit = False
 
     def ring(self) -> None:
         # Full: it has been rung 65536 times and not been heard yet. That will do.
