@@ -13,8 +13,6 @@ SOME = 1_000  # cells read at a time
 def take_cells(queue: Queue) -> dict[bytes, bytes | None]:
     """What changed of a queue since the last checkpoint; None: it goes."""
     cells = queue.uniques.take_changes()
-    if queue.deleted:
-        cells |= dict.fromkeys(queue.uniques.all_keys())
     for (group_id, chunk), packed in queue.take_shelves().items():
         cells[_of_group(queue.id, group_id) + chunk.to_bytes(8, "big")] = packed
     return cells

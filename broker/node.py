@@ -28,6 +28,7 @@ from .waiting import Waiting
 
 WAIT_MAX_MS = 60_000
 FLOOR_STEP = 50_000  # entries that a checkpoint deletes, at most
+GONE_MAX = 25_000  # rows that wait to be deleted: then a checkpoint is due, lest its turn be long
 UNCOMMITTED_MAX = 4_000  # entries; then clients are not heard until the majority has caught up
 UNCOMMITTED_BYTES = 64 << 20  # or so many bytes of them
 
@@ -259,7 +260,8 @@ class Node:
         room_bytes = 0 if desk.full else desk.room_bytes
         most = limits.checkpoint_entries, limits.checkpoint_bytes
         trim = self.clients.trim
-        wanted = last or trim.is_wanted or self.pace.is_due(now_ms, *most, room_bytes)
+        crowded = state.gone.rows >= GONE_MAX
+        wanted = last or trim.is_wanted or crowded or self.pace.is_due(now_ms, *most, room_bytes)
         settled = state.applied <= raft.tail.commit
         self._settling = bool(wanted and not settled and self._office)
         if wanted and settled and not deposed:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgpack
 
 from .extents import Reader
 
+SWEPT_MAX = 500  # ids of a deleted queue that one command forgets
 IDS, LOOKS = b"i", b"l"  # how the keys of cells begin: an id, and when to look at it
 
 
@@ -23,13 +23,14 @@ class Known(NamedTuple):
 class Uniques:
     """The ids of one queue, and what is known of each. The newest are not on disk yet."""
 
-    __slots__ = ("_gone", "_queue", "_reader", "_recent", "count")
+    __slots__ = ("_gone", "_queue", "_reader", "_recent", "_swept", "count")
 
     def __init__(self, queue_id: int, reader: Reader) -> None:
         self._queue = queue_id.to_bytes(4, "big")
         self._reader = reader
         self._recent: dict[str, Known] = {}
         self._gone: dict[str, Known] = {}  # which the disk still has
+        self._swept = b""  # of a queue that is deleted: ids up to this key on disk are gone
         self.count = 0
 
     def find(self, id: str) -> Known | None:
@@ -72,13 +73,26 @@ class Uniques:
             found.append(key[len(prefix) + 8 :].decode())
         return found
 
-    def all_keys(self) -> Iterable[bytes]:
-        """The keys of every cell that the disk has, for a queue that is deleted."""
-        for prefix in (IDS + self._queue, LOOKS + self._queue):
-            after = b""
-            while some := self._reader.cells(prefix, after, 1000):
-                yield from (key for key, _ in some)
-                after = some[-1][0]
+    def sweep(self) -> int:
+        """Forget SWEPT_MAX ids, or those that are left, of a queue that is deleted. Returns how many that were.
+
+        Which ones go first depends on what the disk of a node has already: nobody asks for any of them any more.
+        """
+        count = min(SWEPT_MAX, self.count)
+        self.count -= count
+        left = count
+        while left and self._recent:
+            self._recent.popitem()  # if the disk knows it from before, it is among the gone already
+            left -= 1
+        prefix = IDS + self._queue
+        while left and (some := self._reader.cells(prefix, self._swept, left)):
+            for key, raw in some:
+                id = key[len(prefix) :].decode()
+                if id not in self._gone:
+                    self._gone[id] = Known(*msgpack.unpackb(raw))
+                    left -= 1
+            self._swept = some[-1][0]
+        return count
 
     def take_changes(self) -> dict[bytes, bytes | None]:
         """Cells to write, and (None) to delete."""
