@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from typing import Any, Concatenate, ParamSpec
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self
 
 from .awaiting import AsyncClosing, Awaiting, awaited, like, own
 from .consumer import BaseConsumer, Consumer
@@ -145,14 +146,22 @@ class AsyncConsumer(Awaiting, BaseConsumer[AsyncMessage, AsyncAckReceipt], Async
 
 
 class AsyncWatch(Awaiting, BaseWatch):
-    """Events as they happen, until `stop` is called, with the methods of `Watch`, awaited. It goes on through a
-    fail-over, and through lost connections.
+    """Events as they happen, until `stop` is called, or its `async with` ends, with the methods of `Watch`, awaited. It
+    goes on through a fail-over, and through lost connections.
 
     If events were told faster than they were read here, or the daemon was started again, some may be gone that match:
     then an event of the type "events.dropped" comes in their place. For one task.
     """
 
     receive = awaited(Watch.receive)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     def __aiter__(self) -> AsyncWatch:
         return self

@@ -6,7 +6,8 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from ..peers.errors import InvalidArgument
 from .channel import Channel
@@ -115,7 +116,8 @@ class BaseWatch:
 
 
 class Watch(Waiting, BaseWatch, Iterator[Event]):
-    """Events as they happen, until `stop` is called. It goes on through a fail-over, and through lost connections.
+    """Events as they happen, until `stop` is called, or its `with` ends. It goes on through a fail-over, and through
+    lost connections.
 
     If events were told faster than they were read here, or the daemon was started again, some may be gone that match:
     then an event of the type "events.dropped" comes in their place. For one thread; `stop` is for any.
@@ -128,6 +130,14 @@ class Watch(Waiting, BaseWatch, Iterator[Event]):
         Raises Timeout if no daemon answers for `retry_for`, Closed.
         """
         return self._run(self._receive(timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     def __next__(self) -> Event:
         event = self.receive()

@@ -245,6 +245,17 @@ def test_events_are_watched_from_now_on(with_client: Play) -> None:
     with_client(play)
 
 
+def test_a_watch_ends_with_its_async_with(with_client: Play) -> None:
+    async def play(client: AsyncClient, queue: str) -> None:
+        async with client.watch("queue.*") as watch:
+            await client.pause(queue)
+            event = await watch.receive(timeout=LIMIT_S)
+            assert event is not None and event.type == "queue.paused"
+        assert await watch.receive() is None
+
+    with_client(play)
+
+
 def test_schedules_are_added_run_and_removed(with_client: Play) -> None:
     async def play(client: AsyncClient, queue: str) -> None:
         info = await client.schedules.add(f"{queue}-nightly", queue, 1, cron="0 2 * * *")

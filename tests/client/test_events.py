@@ -63,6 +63,13 @@ def test_stop_ends_an_iteration_that_waits(client: penstock.Client, queue: str) 
     assert [event.type for event in seen] == ["job.queued"]
 
 
+def test_a_watch_ends_with_its_with(client: penstock.Client, queue: str) -> None:
+    with client.watch("queue.*") as watch:
+        client.pause(queue)
+        assert receive(watch).type == "queue.paused"
+    assert watch.receive() is None
+
+
 def test_a_watch_outlives_its_daemon(own_daemon: Any) -> None:
     with penstock.connect(own_daemon.endpoint, retry_for=LIMIT_S) as client:
         client.create_queue("jobs")
