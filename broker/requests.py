@@ -183,10 +183,12 @@ def append_of(args: Args, payload: bytes | None, bounds: Bounds) -> m.Append:
     name = name_of(args, "queue")
     count = integer(args, "count", 1, OFFSET_MAX)
     raw, some, headers = bodies(payload, count, bounds)
-    properties = properties_of(args, count) if len(args) > 2 else None
-    return m.Append(
-        name, count, len(raw), headers is None, properties, check_for(bounds.queues.get(name), some, headers)
-    )
+    queue, properties = bounds.queues.get(name), None
+    if len(args) > 2:
+        properties = properties_of(args, count)
+        if args.get("jobs") is True and queue is not None and queue.kind != QUEUE:
+            raise InvalidArgument(f"{name} is a topic and has no jobs", "jobs live in queues")
+    return m.Append(name, count, len(raw), headers is None, properties, check_for(queue, some, headers))
 
 
 def check_for(queue: Queue | None, some: list[bytes], headers: Headers) -> tuple[str | None, ...] | None:

@@ -179,14 +179,15 @@ def test_a_job_carries_its_options(client: penstock.Client, book: Queue) -> None
     )  # fmt: skip
     ((args, bodies, headers),) = book.appends
     assert job.id == "work/0"
-    assert args == {"queue": "work", "count": 1, "priority": 3, "delay_ms": 5000, "ids": ["a"], "max_failures": 2}
+    properties = {"priority": 3, "delay_ms": 5000, "ids": ["a"], "max_failures": 2}
+    assert args == {"queue": "work", "count": 1, "jobs": True, **properties}
     assert bodies == [values.pack({"x": 1})]
     assert headers == [{"h": 1, "penstock-key": "k", "penstock-task": "t", "penstock-time-limit-ms": 60_000}]
 
 
-def test_a_plain_job_carries_nothing(client: penstock.Client, book: Queue) -> None:
+def test_a_plain_job_carries_nothing_but_that_it_is_one(client: penstock.Client, book: Queue) -> None:
     client.submit("work", 1, priority=0, delay=None, after=None)
-    assert book.appends == [({"queue": "work", "count": 1}, [values.pack(1)], None)]
+    assert book.appends == [({"queue": "work", "count": 1, "jobs": True}, [values.pack(1)], None)]
 
 
 def test_an_id_that_is_taken_is_an_error_or_gives_the_other_job(client: penstock.Client, book: Queue) -> None:

@@ -91,6 +91,8 @@ case("groups of a queue", InvalidArgument, "is a queue", lambda c: c.create_grou
 case("a seek in a queue", InvalidArgument, "is a queue", lambda c: c.seek_group("jobs", "g", 0))
 case("purge of a topic", InvalidArgument, "is a topic", lambda c: c.purge("news"))
 case("jobs of a topic", InvalidArgument, "is a topic", lambda c: c.jobs("news"))
+case("a job for a topic", InvalidArgument, "news is a topic", lambda c: c.submit("news", 1))
+case("jobs for a topic", InvalidArgument, "news is a topic", lambda c: c.submit_many("news", [1, 2], max_failures=2))
 case("replay of a queue", InvalidArgument, "is a queue", lambda c: list(c.replay("jobs")))
 
 for option, values in {
