@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PARK_MS = 20_000  # how long a pull waits at the daemon
 PAUSE_MS = 200  # before the next pull, when the daemon answered one without a wait and without messages
+ANSWER_S = 1.0  # how long to wait for the answer to a pull whose waiting was ended
 NEVER_MS = 2**62
 
 log = logging.getLogger("penstock")
@@ -96,11 +97,15 @@ class Intake:
                         ready, min(deadline.wait_ms(PARK_MS), PAUSE_MS) / 1000
                     )  # the daemon does not let us wait
                 if deadline.over:
-                    return
+                    break
+            if self._receivers == 1 and not ready():
+                # The daemon's clock is not ours: it may go on waiting, or have sent something a moment ago.
+                self._end_pulls()
+                yield Wait(lambda: ready() or not self.pulling, ANSWER_S)
         finally:
             self._receivers -= 1
-            if not self._receivers and not ready() and not deadline.over:
-                self._end_pulls()  # whoever waited was interrupted: what comes now would be in nobody's hand
+            if not self._receivers:
+                self._end_pulls()  # also if whoever waited was interrupted: it would be in nobody's hand
 
     def take(self, limit: int) -> list[Any]:
         """The next messages that are here, at most `limit`."""
@@ -172,7 +177,8 @@ class Intake:
                 self.pull_if_low()
             else:
                 self._pull_ms = self._set_due(now_ms + PAUSE_MS)
-        elif self._closed:
+        elif self._closed or not (self._prefetch or self._receivers):
+            # Nobody waits for it any more: here its lease would be renewed for ever.
             self._settler.release(request.body["lease"], [(each[0], each[1]) for each in request.body["ranges"]])
         else:
             self._received(Delivery(self._consumer, request.body, request.data or b""))

@@ -104,7 +104,7 @@ class Session:
 
     def end_wait(self, request: Request, now_ms: int) -> None:
         """Have the daemon answer a parked request now: asked again, it takes the place of its former self."""
-        if request.done:
+        if request.done or request.args.get("wait_ms") == 0:
             return
         request.args = {**request.args, "wait_ms": 0}
         if request.sequence:
