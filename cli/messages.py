@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NOTHING_CAME = 6  # the exit code of a pull that got no message: its time ran out
 TAKE = 1000  # messages of one receive
+KEY = "penstock-key"  # among the headers; shown beside them
 
 
 @click.command(cls=Verb)
@@ -107,7 +108,8 @@ def message_row(message: Message) -> dict[str, Any]:
         "failures": message.failures,
         "timestamp": message.timestamp,
         "key": message.key,
-        "headers": message.headers,
+        # With Penstock's own: a dead letter says why it died.
+        "headers": {name: value for name, value in message.all_headers.items() if name != KEY},
     }
     text = output.text_of(message.body)
     row["body" if text.encode() == message.body else "body_base64"] = text

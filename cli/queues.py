@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -168,9 +169,13 @@ def move(options: Options, name: str, target: str, limit: int | None) -> None:
 @click.option("-n", "--limit", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many.")
 @click.pass_obj
 def peek(options: Options, name: str, limit: int) -> None:
-    """Look at the next messages of NAME without taking them. In a pipe: offset, key, body."""
+    """Look at the next messages of NAME without taking them. In a pipe: offset, key, body (or its size, if it is no
+    UTF-8). With --json also their headers: a dead letter says there why it died."""
     with options.connect() as client:
         items = [message_row(message) for message in client.peek(name, limit=limit)]
+        if not options.json:
+            for item in items:
+                item.setdefault("body", f"({len(b64decode(item.get('body_base64', '')))} bytes)")
         output.rows(items, ("offset", "key", "body"), options.json)
 
 

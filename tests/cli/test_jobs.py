@@ -1,6 +1,7 @@
 """penstock job, with a worker that is a plain consumer: what the pool does, without MPI."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -137,6 +138,16 @@ def test_several_jobs_are_cancelled_by_one_id(shell: Any, queue: str) -> None:
     shell.ok("job", "submit", queue, "{}", "--array", "1-5")
     assert shell.json("job", "cancel", f"{queue}/1-3") == [{"id": f"{queue}/1-3", "status": "cancelled", "jobs": 3}]
     assert shell.json("job", "show", f"{queue}/0-4")[0]["statuses"] == {"queued": 2, "cancelled": 3}
+
+
+def test_a_dead_letter_says_why_it_died_to_who_peeks_or_pulls(shell: Any, worked: str) -> None:
+    shell("job", "submit", worked, '{"y": "\u00e4"}', "--wait")
+    dead = f"{worked}.dead"
+    for row in (*shell.json("queue", "peek", dead), *shell.json("pull", dead)):
+        assert row["headers"]["penstock-queue"] == worked
+        assert row["headers"]["penstock-reason"] == "no x"
+        assert row["key"] is None
+    assert re.fullmatch(r"0\t-\t\(\d+ bytes\)\n", shell.ok("queue", "peek", dead))
 
 
 def test_all_dead_jobs_of_a_queue_are_retried(shell: Any, worked: str) -> None:
