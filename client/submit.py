@@ -33,7 +33,8 @@ def submit_many(
     """Send them and wait until all are durable: the jobs, and the place in the log behind which they end. Raises the
     first refusal, after all have their answers."""
     packed = [values.pack(args) for args in many_args]
-    args = pack_batch({name: value for name, value in options.items() if name not in WORK}, len(packed)) | {"jobs": True}
+    args = pack_batch({name: value for name, value in options.items() if name not in WORK}, len(packed))
+    args["jobs"] = True  # a topic has none
     header = with_own(work_header(options, task), args)
     give_back = _gives_back(options)
     sent: list[tuple[R, int, int]] = []

@@ -250,7 +250,8 @@ def test_a_watch_ends_with_its_async_with(with_client: Play) -> None:
         async with client.watch("queue.*") as watch:
             await client.pause(queue)
             event = await watch.receive(timeout=LIMIT_S)
-            assert event is not None and event.type == "queue.paused"
+            assert event is not None
+            assert event.type == "queue.paused"
         assert await watch.receive() is None
 
     with_client(play)
