@@ -31,14 +31,16 @@ def outdate(state: State, queue: Queue) -> None:
     state.drop(queue)
 
 
-def drop_oldest(state: State, queue: Queue, count: int, size: int) -> None:
-    """Make room in a full queue at the cost of what waits there longest. What is leased does not count."""
+def drop_oldest(state: State, queue: Queue, count: int, size: int | None) -> None:
+    """Make room in a full queue at the cost of what waits there longest. What is leased does not count. `size` None: it
+    is the number of messages alone that matters."""
     group, options = queue.groups[""], queue.options
+    size_max = None if size is None else options.max_bytes
     while True:
         over = 0
         if options.max_messages is not None:
             over = group.open_count(queue.next) - group.leased + count - options.max_messages
-        if over <= 0 and (options.max_bytes is None or queue.bytes + size <= options.max_bytes):
+        if over <= 0 and (size_max is None or queue.bytes + (size or 0) <= size_max):
             return
         first = group.lowest_waiting(queue.next)
         if first is None:

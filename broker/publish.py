@@ -31,7 +31,11 @@ def append(
     count, size, asked = command.count, command.size, command.properties
     if asked is not None:
         check(state, queue, asked)
-    make_room(state, queue, count, size)
+    too_many = _drops_its_own(queue.options, count, size)
+    if too_many:
+        drop_oldest(state, queue, count, size)
+    else:
+        make_room(state, queue, count, size)
     kept = None if asked is None else _kept(asked, state.stamp_ms) or None
     state.claim()
     first = queue.append(
@@ -44,6 +48,8 @@ def append(
         state.emit("job.queued", queue.name, first, count)
         if asked is not None:
             _place(state, queue, first, count, asked, (kept or {}).get("expires_ms", NEVER))
+    if too_many:
+        drop_oldest(state, queue, 0, None)
     return Answer("ok", {"offset": first, "count": count, "index": entry.index})
 
 
@@ -68,6 +74,14 @@ def _fits_alone(options: Options, count: int, size: int) -> bool:
     return (options.max_messages is None or count <= options.max_messages) and (
         options.max_bytes is None or size <= options.max_bytes
     )
+
+
+def _drops_its_own(options: Options, count: int, size: int) -> bool:
+    """Whether so many come at once that the oldest of them are too old already: how a producer that gathers cuts what
+    it sends is not its user's choice."""
+    if options.overflow != DROP_OLDEST or options.max_messages is None or count <= options.max_messages:
+        return False
+    return options.max_bytes is None or size <= options.max_bytes
 
 
 def check(state: State, queue: Queue, asked: dict[str, Any]) -> None:

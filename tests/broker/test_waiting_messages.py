@@ -303,8 +303,19 @@ def test_a_full_queue_drops_what_waits_longest_if_it_is_told_to(pause: Restart) 
     put(ana, b"4", b"5")
     assert ana.do("job_status", queue="work", offsets=[0, 1, 2]).ok["jobs"][1]["status"] == "expired"
     assert take(ana) == [b"3", b"4", b"5"]
-    assert put(ana, b"6", b"7", b"8", b"9").status == "QueueFull", "a batch that is too large alone is refused"
     assert ana.do("ack", lease=lease, ranges=[[0, 1]]).status == "ok"
+
+
+def test_of_a_batch_that_is_larger_than_its_queue_the_oldest_go_too(pause: Restart) -> None:
+    world, ana = opened(max_messages=3, overflow="drop_oldest", max_bytes=1_000)
+    put(ana, b"1", b"2")
+    assert put(ana, b"a", b"b", b"c", b"d", ttl_ms=60_000).status == "ok"
+    pause(world)
+    ana = resumed(world, ana)
+    jobs = ana.do("job_status", queue="work", offsets=[0, 1, 2, 3]).ok["jobs"]
+    assert [job["status"] for job in jobs] == ["expired"] * 3 + ["queued"]
+    assert take(ana) == [b"b", b"c", b"d"]
+    assert put(ana, *[b"x" * 300] * 4).status == "QueueFull", "one of too many bytes is refused: nothing of it fits"
 
 
 def test_no_more_are_out_at_a_time_than_max_leased_and_the_next_goes_to_who_waits() -> None:

@@ -272,6 +272,15 @@ def test_the_oldest_go_where_that_was_said(client: penstock.Client, queue: str) 
         assert bodies(consumer, 3) == [b"2", b"3", b"4"]
 
 
+def test_the_oldest_go_however_a_producer_cuts_what_is_sent(client: penstock.Client, queue: str) -> None:
+    client.configure(queue, max_messages=3, overflow="drop_oldest")
+    with client.producer(queue, linger="1s") as producer:
+        for number in range(50):
+            producer.send(b"%d" % number)
+    with client.consumer(queue, prefetch=0) as consumer:
+        assert bodies(consumer, 3) == [b"47", b"48", b"49"]
+
+
 def test_the_options_of_a_queue_come_back(client: penstock.Client) -> None:
     options: dict[str, Any] = {
         "max_messages": 5, "max_bytes": 2**20, "overflow": "drop_oldest", "max_message": 100, "max_leased": 7,

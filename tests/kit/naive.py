@@ -261,7 +261,12 @@ class Naive:
     ) -> int:
         queue, asked = self.queue(name), asked or {}
         self._check_asked(queue, asked)
-        self._room(queue, count, count * each)
+        limit, size_limit = queue.options["max_messages"], queue.options["max_bytes"]
+        too_many = (
+            queue.options["overflow"] == "drop_oldest" and limit is not None and count > limit
+            and (size_limit is None or count * each <= size_limit)
+        )  # fmt: skip
+        self._room(queue, limit if too_many else count, count * each)
         first = queue.next
         self._batches += 1
         for place in range(count):
@@ -269,6 +274,8 @@ class Naive:
             queue.add(Message(first + place, (self.index, place), each, self.now_ms, self._batches, None, asked, key))
         if queue.kind == "queue":
             self._place_asked(queue, first, count, asked)
+        if too_many:
+            self._drop_oldest(queue, 0, None)
         return first
 
     def _room(self, queue: NaiveQueue, count: int, size: int) -> None:
@@ -322,8 +329,10 @@ class Naive:
             for at in range(count):
                 self._cancel_child(queue, first + at)
 
-    def _drop_oldest(self, queue: NaiveQueue, count: int, size: int) -> None:
+    def _drop_oldest(self, queue: NaiveQueue, count: int, size: int | None) -> None:
         limit, size_limit = queue.options["max_messages"], queue.options["max_bytes"]
+        if size is None:
+            size, size_limit = 0, None
         if (limit is not None and count > limit) or (size_limit is not None and size > size_limit):
             self._check_room(queue, count, size)
         while True:
