@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,14 +25,15 @@ def connect(
     *,
     retry_for: float | str = "25s",
     read_only: bool = False,
-    name: str = "penstock-python",
+    name: str | None = None,
 ) -> Client:
     """A client, connected. `endpoint`: one address of a node, or those of several ("tcp://host:port", "ipc:///path").
 
     `retry_for` (seconds or text): how long each request looks for a daemon that can serve it, with rising pauses,
     before it fails with Timeout, or NoQuorum where nodes answer but none is the primary. `read_only`: any node will do,
     and answers reads from its own copy, which may be old (`Client.staleness`); everything else is refused. `name` tells
-    people at the daemon who you are. Raises Timeout if nobody answers, NoQuorum, Unauthenticated, InvalidArgument.
+    people at the daemon who you are, as in the history of a job: the host and the number of the process, if it is None.
+    Raises Timeout if nobody answers, NoQuorum, Unauthenticated, InvalidArgument.
     """
     connection = Connection(*_checked(endpoint, user, password, retry_for, read_only, name))
     try:
@@ -49,7 +52,7 @@ def connect_async(
     *,
     retry_for: float | str = "25s",
     read_only: bool = False,
-    name: str = "penstock-python",
+    name: str | None = None,
 ) -> Opening[AsyncClient]:
     async def connected() -> AsyncClient:
         connection = AsyncConnection(*_checked(endpoint, user, password, retry_for, read_only, name))
@@ -69,13 +72,15 @@ def _checked(
     password: str | None,
     retry_for: float | str,
     read_only: bool,
-    name: str,
+    name: str | None,
 ) -> tuple[list[str], dict[str, Any], int]:
     """What a connection is made of. Raises InvalidArgument."""
     endpoints = [endpoint] if isinstance(endpoint, str) or not isinstance(endpoint, Sequence) else list(endpoint)
     if not endpoints or not all(isinstance(each, str) and "://" in each for each in endpoints):
         raise InvalidArgument(f"endpoint is {endpoint!r}", 'give one such as "tcp://127.0.0.1:7470", or a list of them')
-    hello: dict[str, Any] = {"version": wire.VERSION, "client": name}
+    if name is not None and not isinstance(name, str):
+        raise InvalidArgument(f"name is of type {type(name).__name__}", "give text")
+    hello: dict[str, Any] = {"version": wire.VERSION, "client": name or f"{socket.gethostname()}:{os.getpid()}"}
     if user is not None:
         hello["user"], hello["password"] = user, password
     if read_only:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -72,7 +73,8 @@ def run_pool(config: PoolConfig) -> int:
     keep_freed_memory()
     state_file = StateFile(config.state_dir, os.getpid())
     pool_status(config.state_dir)  # clears away what killed pools have left
-    with connect(list(config.endpoints)) as client:
+    name = f"pool {config.name or config.queue} on {socket.gethostname()}:{os.getpid()}"
+    with connect(list(config.endpoints), name=name) as client:
         _need_queue(client, config.queue, plan)
         source = BrokerSource(client, config.queue, config.lease)
         supervisor = Supervisor(plan, source, first_state(config), state_file.write, config.grace_s)

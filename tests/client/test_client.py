@@ -1,5 +1,7 @@
 """Queues, topics and jobs through the client, against a real daemon."""
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,6 +131,16 @@ def test_the_status_tells_who_the_daemon_is(client: penstock.Client, daemon: Any
 def test_a_duration_that_is_none_is_named(client: penstock.Client, duration: Any) -> None:
     with pytest.raises(penstock.InvalidArgument, match="retry_delay"):
         client.create_queue("never", retry_delay=duration)
+
+
+def test_who_gave_no_name_is_known_by_host_and_process(client: penstock.Client, daemon: Any, queue: str) -> None:
+    mine, named = client.submit_many(queue, [1, 2])
+    with client.consumer(queue, prefetch=0) as consumer:
+        assert consumer.receive(LIMIT_S) is not None
+        assert mine.describe().owner == f"{socket.gethostname()}:{os.getpid()}"
+        with penstock.connect(daemon.endpoint, name="ana") as other, other.consumer(queue, prefetch=0) as hers:
+            assert hers.receive(LIMIT_S) is not None
+            assert named.describe().owner == "ana"
 
 
 def test_a_closed_client_says_so(daemon: Any) -> None:

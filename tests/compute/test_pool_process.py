@@ -56,6 +56,7 @@ def test_jobs_are_submitted_run_and_answered(client: Client, spawn: Spawn) -> No
     spawn()
     assert [job.result(timeout=WAIT_S) for job in jobs] == [n * n for n in range(500)]
     assert collective.result(timeout=WAIT_S) == [0, 3]
+    assert str(jobs[0].describe().owner).startswith("pool work on ")
 
 
 def test_a_task_knows_its_job(client: Client, spawn: Spawn) -> None:
