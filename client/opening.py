@@ -17,6 +17,8 @@ from .awaiting import Opening, like
 from .client import Client
 from .connection import Connection
 
+SCHEMES = ("tcp://", "ipc://")
+
 
 def connect(
     endpoint: str | Sequence[str] = "tcp://127.0.0.1:7470",
@@ -76,7 +78,7 @@ def _checked(
 ) -> tuple[list[str], dict[str, Any], int]:
     """What a connection is made of. Raises InvalidArgument."""
     endpoints = [endpoint] if isinstance(endpoint, str) or not isinstance(endpoint, Sequence) else list(endpoint)
-    if not endpoints or not all(isinstance(each, str) and "://" in each for each in endpoints):
+    if not endpoints or not all(isinstance(each, str) and each.startswith(SCHEMES) for each in endpoints):
         raise InvalidArgument(f"endpoint is {endpoint!r}", 'give one such as "tcp://127.0.0.1:7470", or a list of them')
     if name is not None and not isinstance(name, str):
         raise InvalidArgument(f"name is of type {type(name).__name__}", "give text")

@@ -239,7 +239,7 @@ def test_a_mistake_is_named_and_changes_nothing(
     assert state_digest(shop) == before
 
 
-@pytest.mark.parametrize("endpoint", ["", "127.0.0.1:7470", 5, [], ["tcp://a:1", 5], "tcp//x"])
+@pytest.mark.parametrize("endpoint", ["", "127.0.0.1:7470", 5, [], ["tcp://a:1", 5], "tcp//x", "http://a:1"])
 def test_an_endpoint_that_is_none_is_named(endpoint: Any) -> None:
     with pytest.raises(InvalidArgument, match="endpoint is"):
         penstock.connect(endpoint)
