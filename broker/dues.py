@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 BUCKET_BITS = 10  # a bucket holds 1.024 s
@@ -12,19 +12,24 @@ BUCKET_BITS = 10  # a bucket holds 1.024 s
 class Dues:
     """(due_ms, offset) pairs in ascending order. Nothing is taken out of the middle: who pops looks if it still holds.
 
-    16 bytes for each pair that is further away than the present bucket, so that a million of them weigh little.
+    16 bytes for each pair that is further away than the present bucket, so that a million of them weigh little. What
+    does not hold any more is thrown out by `thin`, a bucket at a time.
     """
 
-    __slots__ = ("_earliest", "_far", "_far_buckets", "_near", "_near_bucket")
+    __slots__ = ("_earliest", "_far", "_far_buckets", "_listed", "_near", "_near_bucket", "_thinning", "count")
 
     def __init__(self) -> None:
+        self.count = 0  # pairs
         self._near: list[tuple[int, int]] = []  # a heap: everything up to `_near_bucket`
         self._near_bucket = 0  # never ahead of the time that was asked for: what lies in it is not packed
         self._far: dict[int, array[int]] = {}
         self._earliest: dict[int, int] = {}  # of each bucket of `_far`
-        self._far_buckets: list[int] = []  # a heap of the keys of `_far`
+        self._far_buckets: list[int] = []  # a heap of the keys of `_far`, and of some that were thinned to nothing
+        self._listed: set[int] = set()  # what is in that heap
+        self._thinning: list[int] = []  # buckets of `_far` that are thinned next, the first one last
 
     def add(self, due_ms: int, offset: int) -> None:
+        self.count += 1
         bucket = due_ms >> BUCKET_BITS
         if bucket <= self._near_bucket:
             heappush(self._near, (due_ms, offset))
@@ -33,7 +38,9 @@ class Dues:
         if packed is None:
             packed = self._far[bucket] = array("q")
             self._earliest[bucket] = due_ms
-            heappush(self._far_buckets, bucket)
+            if bucket not in self._listed:
+                self._listed.add(bucket)
+                heappush(self._far_buckets, bucket)
         elif due_ms < self._earliest[bucket]:
             self._earliest[bucket] = due_ms
         packed.append(due_ms)
@@ -42,23 +49,51 @@ class Dues:
     def first(self, now_ms: int) -> tuple[int, int] | None:
         """The earliest pair that is due; it stays."""
         present = now_ms >> BUCKET_BITS
-        while self._far_buckets and self._far_buckets[0] <= present:
-            self._near_bucket = bucket = heappop(self._far_buckets)
+        while (bucket := self._next_bucket()) is not None and bucket <= present:
+            self._near_bucket = bucket
             packed = self._far.pop(bucket)
             del self._earliest[bucket]
             for pair in zip(packed[::2], packed[1::2], strict=True):
                 heappush(self._near, pair)
         return self._near[0] if self._near and self._near[0][0] <= now_ms else None
 
+    def _next_bucket(self) -> int | None:
+        """The earliest bucket of `_far`."""
+        while self._far_buckets and self._far_buckets[0] not in self._far:
+            self._listed.discard(heappop(self._far_buckets))
+        return self._far_buckets[0] if self._far_buckets else None
+
     def pop(self) -> tuple[int, int]:
         """Take the earliest pair out. `first` has shown that there is one."""
+        self.count -= 1
         return heappop(self._near)
 
-    def next_ms(self) -> int | None:
-        """When the earliest pair is due."""
-        if self._near:
+    def next_ms(self, now_ms: int) -> int | None:
+        """When a pair falls due after `now_ms`: at or before that time, behind those that are due and still there."""
+        if self._near and self._near[0][0] > now_ms:
             return self._near[0][0]
-        return self._earliest[self._far_buckets[0]] if self._far_buckets else None
+        if self._near and self._near_bucket >= now_ms >> BUCKET_BITS:  # behind the first ones nothing is in order
+            return (self._near_bucket + 1) << BUCKET_BITS
+        bucket = self._next_bucket()
+        return None if bucket is None else self._earliest[bucket]
+
+    def thin(self, holds: Callable[[int, int], bool]) -> None:
+        """Throw out of one far bucket what no longer `holds` (due_ms, offset). Called again, it goes on to the next."""
+        if not self._thinning:
+            self._thinning = sorted(self._far, reverse=True)
+        while self._thinning:
+            bucket = self._thinning.pop()
+            packed = self._far.get(bucket)
+            if packed is None:
+                continue
+            kept = [pair for pair in zip(packed[::2], packed[1::2], strict=True) if holds(*pair)]
+            self.count -= len(packed) // 2 - len(kept)
+            if kept:
+                self._far[bucket] = array("q", [number for pair in kept for number in pair])
+                self._earliest[bucket] = min(kept)[0]
+            else:
+                del self._far[bucket], self._earliest[bucket]
+            return
 
     def due(self, now_ms: int) -> Iterator[tuple[int, int]]:
         """All pairs due at or before `now_ms`, in no order; they stay."""

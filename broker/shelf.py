@@ -20,6 +20,7 @@ READY = 0  # as `due_ms`: to be had now
 HELD = -1  # as `due_ms`: until its parents have ended
 BLOCKED = -2  # as `due_ms`: until the message of its key before it has ended
 NEVER = 0  # as `expires_ms`
+STALE_MAX = 10_000  # due times that no longer hold, beyond as many as there are spots
 
 
 class Spot(NamedTuple):
@@ -48,7 +49,9 @@ class Chunk(NamedTuple):
 class Shelf:
     """The spots of one group, none of which overlap."""
 
-    __slots__ = ("_chunks", "_dues", "_lanes", "_ripening", "blocked", "dirty", "expiries", "held", "ready", "total")
+    __slots__ = (
+        "_chunks", "_dues", "_lanes", "_ripening", "_spots", "blocked", "dirty", "expiries", "held", "ready", "total",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._chunks: dict[int, Chunk] = {}  # by offset >> CHUNK_BITS: the spots that begin there
@@ -56,6 +59,7 @@ class Shelf:
         self._dues: dict[int, Dues] = {}  # by priority: those that will be
         self._ripening: dict[int, int] = {}  # by due_ms >> BUCKET_BITS: how many messages
         self.expiries = Dues()
+        self._spots = 0
         self.dirty: set[int] = set()  # chunks that the disk does not know as they are
         self.total = self.ready = self.held = self.blocked = 0  # messages; the rest of the total is delayed
 
@@ -87,6 +91,7 @@ class Shelf:
 
     def _enlist(self, spot: Spot) -> None:
         first, priority, due_ms = spot.first, spot.priority, spot.due_ms
+        self._spots += 1
         self._count(spot, spot.end - first)
         if due_ms == READY:
             lane = self._lanes.get(priority)
@@ -98,8 +103,12 @@ class Shelf:
             if dues is None:
                 dues = self._dues[priority] = Dues()
             dues.add(due_ms, first)
+            if dues.count > 2 * self._spots + STALE_MAX:
+                dues.thin(lambda due_ms, first: self._ripens(due_ms, first, priority) is not None)
         if spot.expires_ms:
             self.expiries.add(spot.expires_ms, first)
+            if self.expiries.count > 2 * self._spots + STALE_MAX:
+                self.expiries.thin(lambda expires_ms, first: self._expires(expires_ms, first) is not None)
 
     def _count(self, spot: Spot, count: int) -> None:
         self.total += count
@@ -138,6 +147,7 @@ class Shelf:
         if not firsts:
             del self._chunks[number]
         self.dirty.add(number)
+        self._spots -= 1
         self._count(spot, spot.first - spot.end)
 
     def take(self, offset: int) -> Spot | None:
@@ -189,11 +199,20 @@ class Shelf:
         if dues is None:
             return None
         while (pair := dues.first(now_ms)) is not None:
-            spot = self._exactly(pair[1])
-            if spot is not None and spot.due_ms == pair[0] and spot.priority == priority:
+            spot = self._ripens(*pair, priority)
+            if spot is not None:
                 return spot
             dues.pop()
         return None
+
+    def _ripens(self, due_ms: int, first: int, priority: int) -> Spot | None:
+        """The spot that begins there, if it still waits for this time, and among those of this priority."""
+        spot = self._exactly(first)
+        return spot if spot is not None and spot.due_ms == due_ms and spot.priority == priority else None
+
+    def _expires(self, expires_ms: int, first: int) -> Spot | None:
+        spot = self._exactly(first)
+        return spot if spot is not None and spot.expires_ms == expires_ms else None
 
     def _exactly(self, first: int) -> Spot | None:
         spot = self.at(first)
@@ -206,25 +225,25 @@ class Shelf:
         return bool(self._ripening) and any(self.next_due(priority, now_ms) for priority in self._dues)
 
     def next_due_ms(self, now_ms: int) -> int | None:
-        """When something may ripen next: at or before the next delayed message does."""
+        """When something may ripen after now: at or before the next delayed message does."""
         for priority in self._dues:
             self.next_due(priority, now_ms)  # what ripened and was taken is in the way of those behind it
-        found = [due_ms for dues in self._dues.values() if (due_ms := dues.next_ms()) is not None]
+        found = [due_ms for dues in self._dues.values() if (due_ms := dues.next_ms(now_ms)) is not None]
         return min(found, default=None)
 
     def next_expired(self, now_ms: int) -> Spot | None:
         """Something whose time to live is over."""
         while (pair := self.expiries.first(now_ms)) is not None:
-            spot = self._exactly(pair[1])
-            if spot is not None and spot.expires_ms == pair[0]:
+            spot = self._expires(*pair)
+            if spot is not None:
                 return spot
             self.expiries.pop()
         return None
 
     def next_expiry_ms(self, now_ms: int) -> int | None:
-        """When a time to live ends next: at or before that of any message here."""
+        """When a time to live may end after now: at or before the next one does."""
         self.next_expired(now_ms)  # as above
-        return self.expiries.next_ms()
+        return self.expiries.next_ms(now_ms)
 
     # -- counts ------------------------------------------------------------------------------------------------------
 

@@ -19,8 +19,12 @@ from .sessions import Session
 FORGET_MAX = 256  # steps of outcomes forgotten within one command
 
 
+RIPENS = 0  # as the `lease` of a timer: a delayed message may be given, or one outlives its time
+RATED = -1  # a rate allows for more
+
+
 class Timer(NamedTuple):
-    """Something falls due at `due_ms`: the end of a lease, or (`lease` 0) delayed messages of a group that ripen."""
+    """Something falls due at `due_ms`: the end of a lease, or (`lease` RIPENS or RATED) something of a group."""
 
     due_ms: int
     lease: int
@@ -134,7 +138,7 @@ class State:
         for due_ms in (shelf.next_due_ms(now_ms), shelf.next_expiry_ms(now_ms)):
             if due_ms is not None and now_ms < due_ms and (group.armed_ms is None or due_ms < group.armed_ms):
                 group.armed_ms = due_ms
-                self.timers.append(Timer(due_ms, 0, queue.name, group.name))
+                self.timers.append(Timer(due_ms, RIPENS, queue.name, group.name))
 
     def drop(self, queue: Queue) -> None:
         """Drop what nobody needs of a queue; what is too much for one command is left to Sweep."""

@@ -11,7 +11,7 @@ from ..peers.messages import Command
 from .options import TOPIC
 from .queues import Queue
 from .schedules import NEVER_MS
-from .state import FORGET_MAX, State, Timer
+from .state import FORGET_MAX, RATED, RIPENS, State, Timer
 from .topics import outlived
 
 LOOK_MS = 1_000  # how often sessions are looked over
@@ -20,7 +20,7 @@ AGED_MAX = 200  # queues looked over in one turn: those of thousands are spread 
 AGED_STEP_MS = 50  # from one such turn to the next
 BEHIND_MAX = 4  # queues of which more is past its time than one command drops: no more of them in one turn
 SWEEPS_MAX = 16  # sweeps in one turn
-TIMERS_MAX = 10_000  # then those of leases that ended are thrown out
+TIMERS_MAX = 10_000  # then those at which nothing is to be done any more are thrown out
 IDS_MAX = 500  # ids forgotten by one command
 PAUSE_MS = 3_000  # turns are never this far apart, unless the process was stopped or its disk hung
 GRACE_MS = 1_000  # after such a pause: what clients said meanwhile is heard before they count as silent
@@ -58,8 +58,8 @@ class Upkeep:
 
     def next_timer_ms(self) -> int:
         """When a lease ends or a message may be given or outlives its time; beside that there is only tidying up."""
-        timers, leases = self._timers, self.state.leases
-        while timers and timers[0].lease and timers[0].lease not in leases:
+        timers = self._timers
+        while timers and not self._holds(timers[0]):
             heappop(timers)
         return timers[0].due_ms if timers else NEVER_MS
 
@@ -92,11 +92,13 @@ class Upkeep:
         self._take_timers()
         while self._timers and self._timers[0].due_ms <= now_ms:
             timer = heappop(self._timers)
-            if not timer.lease:
+            if not self._holds(timer):
+                continue
+            if timer.lease <= 0:
                 yield from self._due_group(timer, now_ms)
                 continue
-            lease = self.state.leases.get(timer.lease)
-            if lease is not None and lease.ends_ms <= now_ms:
+            lease = self.state.leases[timer.lease]
+            if lease.ends_ms <= now_ms:
                 yield m.Expire(lease.id, lease.ends_ms)
                 self._take_timers()
 
@@ -116,14 +118,21 @@ class Upkeep:
     def _take_timers(self) -> None:
         new, self.state.timers = self.state.timers, []
         if len(self._timers) > self._timers_max:
-            # Most of them are of leases that ended long before their time; their memory is given back.
-            alive = self.state.leases
-            self._timers = [timer for timer in self._timers if not timer.lease or timer.lease in alive]
+            # Most of them are of leases that ended before their time, or of groups that have an earlier one by now.
+            self._timers = [timer for timer in {*self._timers} if self._holds(timer)]
             heapify(self._timers)
             self._timers_max = max(TIMERS_MAX, 2 * len(self._timers))
         for timer in new:
-            if not timer.lease or timer.lease in self.state.leases:
+            if self._holds(timer):
                 heappush(self._timers, timer)
+
+    def _holds(self, timer: Timer) -> bool:
+        """Whether there is anything to be done at its time."""
+        if timer.lease != RIPENS:
+            return timer.lease == RATED or timer.lease in self.state.leases
+        queue = self.state.queues.get(timer.queue)
+        group = None if queue is None else queue.groups.get(timer.group)
+        return group is not None and group.armed_ms == timer.due_ms
 
     def take_timers(self) -> None:
         """Take up what the last commands set."""

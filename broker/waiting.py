@@ -17,7 +17,7 @@ from .groups import Group, Piece
 from .parking import Parked, Parking
 from .queues import Queue
 from .sessions import Session
-from .state import Timer
+from .state import RATED, Timer
 
 PULL_BYTES = 4 << 20
 GRANTS_MAX = 20_000  # queues; then those without a recent one are forgotten
@@ -100,7 +100,7 @@ class Waiting:
             if room <= 0 and self._rated.get(queue.id, 0) <= desk.now_ms:
                 # Nothing else may happen to the queue until then; one timer is enough for all who ask meanwhile.
                 next_ms = self._rated[queue.id] = max(desk.now_ms + 1, queue.rate.next_ms(options.rate))
-                desk.state.timers.append(Timer(next_ms, 0, queue.name, group.name))
+                desk.state.timers.append(Timer(next_ms, RATED, queue.name, group.name))
         return room
 
     def _deliver(self, route: bytes, sequence: int, lease: int, ends_ms: int, pieces: list[Piece]) -> None:

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from penstock.broker.dues import Dues
-from penstock.broker.shelf import BLOCKED, HELD, READY, Shelf, Spot
+from penstock.broker.shelf import BLOCKED, HELD, NEVER, READY, STALE_MAX, Shelf, Spot
 
 
 def dice_spots(dice: Random, count: int) -> list[Spot]:
@@ -126,7 +126,7 @@ def test_what_is_far_away_is_packed_and_comes_in_order() -> None:
         dues.add(*pair)
     given, now_ms = [], 0
     while len(given) < len(pairs):
-        assert dues.next_ms() == min(pairs[: 1_000 if now_ms < 5 * 10**6 else 2_000])[0] or given
+        assert dues.next_ms(now_ms) == min(pairs[: 1_000 if now_ms < 5 * 10**6 else 2_000])[0] or given
         now_ms += 100_000
         while (pair := dues.first(now_ms)) is not None:
             given.append(dues.pop())
@@ -136,4 +136,58 @@ def test_what_is_far_away_is_packed_and_comes_in_order() -> None:
                 dues.add(*pair)
     assert sorted(given) == sorted(pairs)
     assert given[-500:] == sorted(given[-500:])
-    assert dues.next_ms() is None
+    assert dues.next_ms(0) is None
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_no_longer_holds_is_thinned_out_and_the_rest_comes_in_order(seed: int) -> None:
+    dice = Random(seed)
+    pairs = [(dice.randrange(2_000, 100_000), offset) for offset in range(500)]
+    stale = set(dice.sample(pairs, 400))
+    dues = Dues()
+    for pair in pairs:
+        dues.add(*pair)
+    for _ in range(100):
+        dues.thin(lambda due_ms, offset: (due_ms, offset) not in stale)
+    for pair in (more := [(dice.randrange(1, 100_000), offset) for offset in range(500, 600)]):
+        dues.add(*pair)
+    left = sorted({*pairs} - stale | {*more})
+    assert dues.count == len(left)
+    now_ms, given = 0, []
+    while (next_ms := dues.next_ms(now_ms)) is not None:
+        assert next_ms > now_ms
+        assert next_ms <= left[len(given)][0], "nobody is woken late"
+        now_ms = next_ms
+        while dues.first(now_ms) is not None:
+            given.append(dues.pop())
+    assert given == left
+    assert dues.count == 0
+
+
+def test_the_next_one_is_known_although_something_ripe_is_not_taken() -> None:
+    shelf = Shelf()
+    for first, due_ms in ((0, 1_000), (1, 1_500), (2, 9_000)):
+        shelf.put(Spot(first, first + 1, 0, 0, 0, due_ms, NEVER))
+    woken, now_ms = [], 1_000
+    while (next_ms := shelf.next_due_ms(now_ms)) is not None:
+        assert next_ms > now_ms
+        woken.append(next_ms)
+        now_ms = next_ms
+    assert any(1_500 <= at_ms < 1_500 + 1_024 for at_ms in woken)
+    assert 9_000 in woken
+
+
+@pytest.mark.parametrize("field", ["due_ms", "expires_ms"])
+def test_times_of_what_was_taken_long_before_them_do_not_pile_up(field: str) -> None:
+    shelf = Shelf()
+    kept = Spot(10**6, 10**6 + 1, 0, 0, 0, READY, NEVER)._replace(**{field: 10**9})
+    shelf.put(kept)
+    for offset in range(5 * STALE_MAX):
+        spot = Spot(offset, offset + 1, 0, 0, 0, READY, NEVER)._replace(**{field: 10**8 + offset})
+        shelf.put(spot)
+        shelf.remove(spot)
+    dues = shelf.expiries if field == "expires_ms" else shelf._dues[0]
+    assert dues.count <= STALE_MAX + 4
+    next_ms = shelf.next_due_ms(10**9) if field == "due_ms" else shelf.next_expiry_ms(10**9)
+    assert next_ms is None or next_ms > 10**9
+    assert (shelf.next_expired(10**9) if field == "expires_ms" else shelf.next_due(0, 10**9)) == kept
