@@ -8,7 +8,7 @@ import click
 
 from ..peers.errors import InvalidArgument, NotFound
 from . import output
-from .exits import FAILED, OK
+from .exits import FAILED, OK, exit_code, tell
 from .job_ends import COLUMNS as END_COLUMNS
 from .job_ends import ended, follow
 from .job_log import show_log
@@ -99,14 +99,24 @@ def wait(options: Options, ids: tuple[str, ...]) -> int:
 @id_argument
 @click.option("--wait", default="0", type=duration, help="Wait so long for its end.  [default: do not wait]")
 @click.pass_obj
-def result(options: Options, id: str, wait: float) -> None:
-    """Print the result of the job ID as JSON; of several jobs one a line. Exit code 1 if one failed, 6 if one has not
-    ended yet."""
+def result(options: Options, id: str, wait: float) -> int:
+    """Print the result of the job ID as JSON; of several jobs one a line, null for each that has none, and why on
+    stderr. Exit code 1 if one failed, 6 if one has not ended yet."""
     with options.connect() as client:
         jobs = client.job_array(id)
-        values = jobs.results(timeout=wait) if len(jobs) > 1 else [jobs[0].result(timeout=wait)]
-        for value in values:
-            output.say_json(value)
+        if len(jobs) == 1:
+            output.say_json(jobs[0].result(timeout=wait))
+            return OK
+        outcomes = jobs.outcomes(timeout=wait)
+        for outcome in outcomes:
+            output.say_json(outcome.value)
+        errors = [error for outcome in outcomes if (error := outcome.error) is not None]
+        for error in errors:
+            if options.json:
+                tell(error, as_json=True)
+            else:
+                output.note(f"error: {error.message}")
+    return exit_code(errors[0]) if errors else OK
 
 
 @job.command()
@@ -155,7 +165,10 @@ def retry(options: Options, ids: tuple[str, ...], dead: bool, queue: str | None,
 def explain(options: Options, id: str) -> None:
     """Why the job ID does not run, one reason a line. In a pipe: code, text."""
     with options.connect() as client:
-        output.rows((reason._asdict() for reason in client.job(id).explain()), ("code", "text"), options.json)
+        reasons = client.job(id).explain()
+        if reasons[0].code == "unknown":
+            raise NotFound(reasons[0].text)
+        output.rows((reason._asdict() for reason in reasons), ("code", "text"), options.json)
 
 
 def _row(job: Job) -> dict[str, Any]:

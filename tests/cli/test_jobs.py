@@ -93,7 +93,7 @@ def test_a_dead_job_is_retried_as_a_new_one(shell: Any, worked: str) -> None:
     assert shell.json("job", "retry", f"{worked}/0") == [{"id": f"{worked}/0", "retried_as": f"{worked}/1"}]
 
 
-@pytest.mark.parametrize("verb", ["show", "wait", "result", "cancel", "retry"])
+@pytest.mark.parametrize("verb", ["show", "wait", "result", "cancel", "retry", "explain", "log"])
 def test_a_job_that_never_was_is_3(shell: Any, queue: str, verb: str) -> None:
     assert shell("job", verb, f"{queue}/77").returncode == 3
 

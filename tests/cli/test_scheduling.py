@@ -93,7 +93,12 @@ def test_an_array_in_which_one_fails_exits_1_and_says_how_many(shell: Any, worke
     assert done.returncode == 1
     (row,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert row["statuses"] == {"done": 2, "dead": 1}
-    assert shell("job", "result", f"{worked}/0-2").returncode == 1
+    done = shell("job", "result", f"{worked}/0-2")
+    assert (done.returncode, done.stdout) == (1, "10\nnull\n20\n")
+    assert done.stderr.startswith(f"error: job {worked}/1 failed")
+    done = shell("job", "result", f"{worked}/0-2", "--json")
+    assert (done.returncode, done.stdout) == (1, "10\nnull\n20\n")
+    assert json.loads(done.stderr)["error"]["code"] == "JobFailed"
 
 
 def test_an_array_that_does_not_end_in_time_is_6(shell: Any, queue: str) -> None:
