@@ -134,7 +134,8 @@ def reject(state: State, entry: Entry, command: m.Reject) -> Answer:
     queue, group, taken = held(state, entry, command.lease, command.ranges)
     failed = [span._replace(failures=span.failures + 1) for span in taken]
     error = _error(entry, command.has_error)
-    why = Why(command.reason or "it was rejected", notes.REJECTED, holder, command.reason, error)
+    text = command.error_text or command.reason
+    why = Why(command.reason or "it was rejected", notes.REJECTED, holder, text, error)
     for span in failed:
         note_failure(state, queue, span, why)
     bury(state, queue, group, failed, why)

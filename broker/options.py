@@ -72,7 +72,7 @@ RULES: dict[str, Rule] = {
     "max_bytes": Rule(*_from(1), _OF_QUEUES, True),
     "max_failures": Rule(*_from(1), may_be_none=True),
     "retry_delay_ms": Rule(*_from(0)),
-    "result_ttl_ms": Rule(*_from(0)),
+    "result_ttl_ms": Rule(*_from(0), _OF_QUEUES),
     "retention_ms": Rule(*_from(1), _OF_TOPICS, True),
     "overflow": Rule(*_one_of(REJECT, DROP_OLDEST), _OF_QUEUES),
     "max_message": Rule(*_from(1), may_be_none=True),
@@ -112,6 +112,11 @@ def change_options(options: Options, changes: Mapping[str, Any], kind: str) -> O
     for name, value in changes.items():
         check_option(name, value, kind)
     return with_options(options, changes)
+
+
+def options_of(options: Options, kind: str) -> dict[str, Any]:
+    """Those that a queue or topic has."""
+    return {name: value for name, value in options._asdict().items() if kind in RULES[name].kinds}
 
 
 def with_options(options: Options, changes: Mapping[str, Any]) -> Options:

@@ -241,7 +241,8 @@ def _nack(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
 def _reject(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     reason = text(args, "reason", REASON_MAX, "")
     error = _error(args, bounds)
-    return Proposal(m.Reject(lease_of(args), ranges(args), reason, bool(error)), error)
+    error_text = text(args, "error_text", REASON_MAX, "")
+    return Proposal(m.Reject(lease_of(args), ranges(args), reason, bool(error), error_text), error)
 
 
 def _error(args: Args, bounds: Bounds) -> bytes:

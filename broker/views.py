@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .groups import Group
+from .options import options_of
 from .queues import Queue
 
 
@@ -33,7 +34,7 @@ def queue_info(queue: Queue, now_ms: int, only: str | None = None) -> dict[str, 
     info: dict[str, Any] = {
         "name": queue.name,
         "kind": queue.kind,
-        "options": queue.options._asdict(),
+        "options": options_of(queue.options, queue.kind),
         "paused": queue.paused,
         "created_ms": queue.created_ms,
         "bytes": queue.bytes,

@@ -304,10 +304,11 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
         reason: str = "",
         error: BaseException | Mapping[str, Any] | str | None = None,
     ) -> AckReceipt:
-        """These can never succeed: to the dead letters at once."""
+        """These can never succeed: to the dead letters at once. Without a `reason`, the error is the reason."""
         args: dict[str, Any] = {"reason": reason} if reason else {}
         if error is not None:
-            args = {"error": pack_error(error), "reason": reason_of(error), **args}
+            args["error"] = pack_error(error)
+            args["error_text" if reason else "reason"] = reason_of(error)
         return self._settle("reject", messages, args)
 
     def release_many(self, messages: Sequence[BaseMessage]) -> AckReceipt:

@@ -120,7 +120,7 @@ class Message(BaseMessage):
         return self._consumer.nack_many([self], delay=delay, error=error)
 
     def reject(self, reason: str = "", error: Any = None) -> AckReceipt:
-        """It can never succeed: to the dead letters at once. `reason` is text for people."""
+        """It can never succeed: to the dead letters at once. `reason` is text for people; without one, the error is."""
         return self._consumer.reject_many([self], reason=reason, error=error)
 
     def release(self) -> AckReceipt:

@@ -130,6 +130,7 @@ class Reject(NamedTuple):
     ranges: Ranges
     reason: str
     has_error: bool
+    error_text: str = ""
 
 
 class Release(NamedTuple):

@@ -37,6 +37,16 @@ def test_a_topic_tells_what_it_keeps_and_how_far_its_groups_are(shell: Any, name
     assert [group["name"] for group in shell.json("topic", "show", name)[0]["groups"]] == ["log", "mail"]
 
 
+def test_queues_and_topics_show_the_options_that_they_have(shell: Any, topic: str) -> None:
+    shell.ok("queue", "create", f"{topic}-queue")
+    of_topic = set(shell.json("topic", "show", topic)[0]["options"])
+    of_queue = set(shell.json("queue", "show", f"{topic}-queue")[0]["options"])
+    both = of_topic & of_queue
+    assert {"max_failures", "retry_delay_ms", "max_message", "ordered_by"} <= both
+    assert of_topic - both == {"retention_ms", "retention_bytes", "retention_messages"}
+    assert {"max_messages", "overflow", "rate", "max_leased", "unique_ms", "result_ttl_ms"} <= of_queue - both
+
+
 def test_a_group_is_created_shown_moved_and_deleted(shell: Any, topic: str) -> None:
     (made,) = shell.json("group", "create", topic, "g", "--start", "offset", "--at", "1")
     assert (made["floor"], made["lag"]) == (1, 2)

@@ -217,6 +217,31 @@ def test_a_failed_job_says_why_while_it_waits_for_its_next_try(client: Client, q
         assert "no disk" in reasons["delayed"]
 
 
+@pytest.mark.parametrize(
+    ("said", "headers"),
+    [
+        ({"reason": "no such frame"}, {"penstock-reason": "no such frame"}),
+        ({"error": KeyError("x")}, {"penstock-reason": "KeyError: 'x'"}),
+        (
+            {"reason": "no such frame", "error": KeyError("x")},
+            {"penstock-reason": "no such frame", "penstock-error": "KeyError: 'x'"},
+        ),
+    ],
+)
+def test_a_rejected_message_says_why_and_of_what_error(
+    client: Client, queue: str, said: dict[str, Any], headers: dict[str, str]
+) -> None:
+    job = client.submit(queue, 1)
+    with client.consumer(queue) as consumer:
+        message = consumer.receive(20)
+        assert message is not None
+        message.reject(**said).wait(20)
+    (letter,) = client.peek(f"{queue}.dead")
+    assert {name: letter.all_headers.get(name) for name in headers} == headers
+    assert ("penstock-error" in letter.all_headers) == ("penstock-error" in headers)
+    assert job.describe().reason == headers["penstock-reason"]
+
+
 def test_dead_letters_carry_the_last_error_and_go_home_again(client: Client, queue: str) -> None:
     client.configure(queue, max_failures=1)
     client.submit_many(queue, range(3))

@@ -163,7 +163,7 @@ class Naive:
         return queue
 
     def _check_options(self, kind: str, options: dict[str, Any]) -> None:
-        wrong = {"overflow", "unique_ms"} & set(options)
+        wrong = {"overflow", "unique_ms", "result_ttl_ms"} & set(options)
         if kind == "topic" and (options.get("max_messages") or options.get("max_bytes") or wrong):
             raise Refused("InvalidArgument")
 
