@@ -77,6 +77,7 @@ class Node:
         self.outbox = Outbox()
         self.ring = Ring(model.state.last_event)
         self._office = 0  # the term in which the model is a primary's; 0: it is a replica's
+        self._put_off: list[Message] = []  # heard in the turn that deposed us
         self._settling = False  # a checkpoint is due, and waits until everything that was proposed is committed
         self._furnish(model, disk, limits, now_ms)
 
@@ -140,6 +141,8 @@ class Node:
         """
         self.counters.turns += 1
         self.counters.heard += len(heard)
+        if self._put_off:
+            heard, self._put_off = [*self._put_off, *heard], []
         for word in words:
             self.raft.step(word, now_ms)
             if word.sender == self.raft.primary:
@@ -212,12 +215,13 @@ class Node:
         unsent = [(route, wire.parse_reply(frames).sequence) for route, frames in self.outbox.discard()]
         for route, sequence in unsent + self.waiting.drain():
             self.desk.refuse(route, sequence, self.clients.elsewhere())
-        for route, frames in heard:
-            self.clients.turn_away(route, frames)
+        self._put_off = list(heard)  # who reads here must not be shown a model that ran ahead of what is committed
         return self._end_turn(now_ms, deposed=True)
 
     def wait_ms(self, now_ms: int) -> int:
         """How long the node may sleep if nothing is heard."""
+        if self._put_off:
+            return 0
         due_ms = self.raft.next_ms()
         tail = self.raft.tail
         if self._office and self._settling and self.desk.state.applied <= tail.commit:

@@ -28,7 +28,7 @@ ADDRESSES = {node: Address(f"ipc://c{node}", f"ipc://l{node}", f"ipc://p{node}")
 
 
 class Replica:
-    """Node 1 of three. `turn` makes durable what it says."""
+    """Node 1 of three. `turn` makes durable what it says, and begins anew from there when it was deposed."""
 
     def __init__(self, **limits: int) -> None:
         self.disk = MemoryDisk()
@@ -44,12 +44,14 @@ class Replica:
         turn = self.node.turn(self.now_ms, more.pop("heard", ()), (), words, **more)
         self.disk.commit(turn.writes)
         self.said += turn.messages
+        if turn.deposed:
+            self.node.reset(Model(self.disk), self.now_ms)
         return turn
 
     def told(self, **more: Any) -> wire.Reply:
         """What a client is told that wants to say hello."""
         hello = (b"client", _frames("hello", 0, {"version": 1, "client": "test"}))
-        ((_, frames),) = self.turn(heard=[hello], **more).messages
+        ((_, frames),) = self.turn(heard=[hello], **more).messages or self.turn().messages
         return wire.parse_reply(frames)
 
     def elect(self) -> None:
@@ -272,9 +274,21 @@ def test_what_a_deposed_primary_told_and_nobody_else_has_was_never_told() -> Non
     assert node.ring.last > sure
     turn = replica.turn(Append(2, 2, 1, 1, (), 1, 1, 1, False))
     assert turn.deposed
-    node.reset(Model(replica.disk), replica.now_ms)
     assert node.ring.last <= sure
     assert [it for it in node.ring.after((0, -1), TYPES, 100)[0] if it.queue == "ghost"] == []
+
+
+def test_who_reads_locally_is_not_shown_what_a_deposed_primary_had_not_committed() -> None:
+    replica = Replica()
+    replica.elect()
+    hello = (b"client", _frames("hello", 0, {"version": 1, "client": "test"}))
+    reader = (b"reader", _frames("hello", 0, {"version": 1, "client": "test", "read_only": True}))
+    replica.turn(heard=[hello])  # a session, which only this node knows of
+    ahead = replica.node.desk.state.applied
+    deposed = replica.turn(Append(2, 2, 1, 1, (), 1, 1, 1, False), heard=[reader])
+    assert (deposed.deposed, replica.node.wait_ms(replica.now_ms)) == (True, 0)
+    answers = {route: wire.parse_reply(frames) for route, frames in deposed.messages + replica.turn().messages}
+    assert answers[b"reader"].body["applied"] < ahead
 
 
 def test_a_replica_tells_the_same_events_as_its_primary() -> None:
