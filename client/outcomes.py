@@ -129,10 +129,8 @@ class Completions(Generic[J]):
         if not self._round:
             if self._deadline.over:
                 left = sum(map(len, self._waiting.values()))
-                raise Timeout(
-                    f"{left} jobs did not end within {self._deadline.timeout_s:g} s",
-                    "wait longer, or look if a pool is running",
-                )
+                late = f"within {self._deadline.timeout_s:g} s" if self._deadline.timeout_s else "yet"
+                raise Timeout(f"{left} jobs did not end {late}", "wait longer, or look if a pool is running")
             self._round = deque(self._waiting)
         queue = self._round[0]
         waiting = self._waiting[queue]
