@@ -42,7 +42,8 @@ def call(
             if not keep:
                 yield from _give_up(place)
             status = request.body["status"]
-            raise Timeout(f"job {queue}/{offset} is {status} and did not end within {deadline.timeout_s:g} s", "wait longer")
+            late = f"within {deadline.timeout_s:g} s"
+            raise Timeout(f"job {queue}/{offset} is {status} and did not end {late}", "wait longer")
         wait_ms = deadline.wait_ms(PARK_MS)
         request = yield Request("job_result", {**place, "wait_ms": wait_ms}, wait_ms=wait_ms, orphaned=leave)
     yield Tell("job_forget", place, counted=True)
