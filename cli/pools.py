@@ -39,13 +39,22 @@ state_option = click.option(
 )
 
 
+def _one_queue(context: click.Context, parameter: click.Parameter, queues: tuple[str, ...]) -> str | None:
+    """Of two, click would silently take the last one, and nobody would work on the first."""
+    if len(queues) > 1:
+        raise click.BadParameter(f"{' and '.join(queues)} are given: a pool works on one queue; start one for each")
+    return queues[0] if queues else None
+
+
 @click.group(cls=Noun)
 def pool() -> None:
     """Pools: MPI ranks that work on the jobs of a queue."""
 
 
 @pool.command()
-@click.option("--queue", help="The queue to work on.  [default: that of the tasks]")
+@click.option(
+    "--queue", multiple=True, callback=_one_queue, help="The queue to work on.  [default: that of the tasks]"
+)
 @click.option("--tasks", default=FORECAST, show_default=True, metavar="MODULE", help="The module with the tasks.")
 @click.option("--ranks", default=2, show_default=True, type=click.IntRange(min=1), help="Processes.")
 @click.option("--launcher", metavar="COMMAND", help="How they are started, such as 'mpiexec -n {ranks}'.")

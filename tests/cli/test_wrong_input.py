@@ -61,6 +61,7 @@ CASES: list[tuple[int, str, str]] = [
     (USAGE, "is a topic", "queue purge news --yes"),
     (USAGE, "is a topic", "job list news"),
     (USAGE, "is a topic", "job submit news {}"),
+    (USAGE, "works on one queue", "pool start --queue jobs --queue news"),
     (USAGE, "offset 9", "group create news new --start offset --at 9"),
     (USAGE, "needs --at", "group create news new --start offset"),
     (USAGE, "--at 3", "group create news new --start latest --at 3"),
