@@ -52,9 +52,7 @@ def pool() -> None:
 
 
 @pool.command()
-@click.option(
-    "--queue", multiple=True, callback=_one_queue, help="The queue to work on.  [default: that of the tasks]"
-)
+@click.option("--queue", multiple=True, callback=_one_queue, help="The queue to work on.  [default: that of the tasks]")
 @click.option("--tasks", default=FORECAST, show_default=True, metavar="MODULE", help="The module with the tasks.")
 @click.option("--ranks", default=2, show_default=True, type=click.IntRange(min=1), help="Processes.")
 @click.option("--launcher", metavar="COMMAND", help="How they are started, such as 'mpiexec -n {ranks}'.")
