@@ -7,13 +7,16 @@ from typing import Any
 
 from ..peers.wire import unpack_payload
 from .endings import holder_of
-from .extents import Outcome
+from .extents import Extent, Outcome
 from .groups import Lease
 from .jobs import Jobs
 from .notes import ERROR_MAX, Note
 from .queues import Queue
+from .retries import DEAD
 from .state import State
 
+RESERVED = "penstock-"
+BODY_MAX = 64 << 10  # bytes: more than this is for who pulls or peeks
 AFTER, KEY, TASK, LIMIT = "penstock-after", "penstock-key", "penstock-task", "penstock-time-limit-ms"
 
 
@@ -24,7 +27,8 @@ def describe_job(
     info: dict[str, Any] = {
         "offset": offset, "status": "unknown", "attempt": 0, "failures": 0, "reason": "", "submitted_ms": 0,
         "started_ms": 0, "ended_ms": 0, "owner": "", "due_ms": None, "progress": None, "text": "", "lines": [],
-        "dropped": 0, "error": None, "parents": [], "key": None, "task": None, "time_limit_ms": None,
+        "dropped": 0, "error": None, "parents": [], "key": None, "task": None, "time_limit_ms": None, "own_id": None,
+        "priority": 0, "headers": {}, "size": None, "body": None,
     }  # fmt: skip
     jobs = Jobs(state, queue, now_ms)
     info |= jobs.describe(offset)
@@ -43,8 +47,9 @@ def describe_job(
         info |= _ended(outcome, payload)
     elif info["status"] != "expired":
         info |= _alive(state, queue, jobs, offset)
-    if queue.dropped <= offset < queue.next and queue.holes.end_at(offset) is None:
-        info |= _headers(queue, offset, payload)
+    place = _place(queue, offset) or _place_of_letter(state, queue, offset, info.get("dead_offset"))
+    if place is not None:
+        info |= _message(*place, payload)
     return info | {"history": _history(info, note)}
 
 
@@ -77,14 +82,38 @@ def lease_of(state: State, queue: Queue, offset: int) -> Lease | None:
     return None
 
 
-def _headers(queue: Queue, offset: int, payload: Callable[[int], bytes]) -> dict[str, Any]:
-    """What the message itself says of the job."""
+def _place(queue: Queue, offset: int) -> tuple[Extent, int] | None:
+    """Where a message lies, and as which of the bodies there, as long as it is kept."""
+    if not queue.dropped <= offset < queue.next or queue.holes.end_at(offset) is not None:
+        return None
     extent = queue.extents.at(offset)
-    headers = None if extent.plain else unpack_payload(payload(extent.home))[1]
-    header = (headers[extent.start + offset - extent.first] if headers is not None else None) or {}
+    return extent, extent.start + offset - extent.first
+
+
+def _place_of_letter(state: State, queue: Queue, offset: int, dead_offset: int | None) -> tuple[Extent, int] | None:
+    """The same, of a message that is among the dead letters."""
+    letters = state.queues.get(queue.name if queue.name.endswith(DEAD) else queue.name + DEAD)
+    place = _place(letters, dead_offset) if letters is not None and dead_offset is not None else None
+    if place is None:
+        return None
+    extent, at = place
+    note = extent.note or {}
+    is_it = note.get("penstock-queue") == queue.name and note["penstock-offset"] + at - extent.start == offset
+    return place if is_it else None
+
+
+def _message(extent: Extent, at: int, payload: Callable[[int], bytes]) -> dict[str, Any]:
+    """What the message itself says of the job."""
+    bodies, headers = unpack_payload(payload(extent.home))
+    header = (headers[at] if headers is not None else None) or {}
+    properties = extent.properties or {}
+    ids = properties.get("ids", ())
     return {
         "parents": list(header.get(AFTER) or []), "key": header.get(KEY), "task": header.get(TASK),
-        "time_limit_ms": header.get(LIMIT),
+        "time_limit_ms": header.get(LIMIT), "priority": properties.get("priority", 0),
+        "own_id": ids[at] if len(ids) == extent.total else None,
+        "headers": {name: value for name, value in header.items() if not str(name).startswith(RESERVED)},
+        "size": len(bodies[at]), "body": bodies[at] if len(bodies[at]) <= BODY_MAX else None,
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LINES = 20  # of the log: `penstock job log` prints all
 BAR_WIDTH = 20
+ARGUMENTS_MAX = 1000  # characters
 STEP_COLUMNS = ("at", "what", "attempt", "by", "reason")
 APART = ("history", "lines")  # told after the facts
 
@@ -36,7 +37,9 @@ def show_job(job: Job, options: Options) -> None:
 def _facts(details: JobDetails) -> Iterator[tuple[str, Any]]:
     """What there is, times as people read them."""
     for name, value in output.jsonable(details).items():
-        if name in APART or value in (None, []) or (name == "dropped" and not value):
+        if name in APART or value in (None, [], {}) or (name in ("dropped", "priority") and not value):
+            continue
+        if name == "size" and details.arguments is not None:
             continue
         if name == "error":
             yield "error", f"{value.get('type', 'Error')}: {value.get('message', '')}"
@@ -44,6 +47,9 @@ def _facts(details: JobDetails) -> Iterator[tuple[str, Any]]:
             yield name.removesuffix("_ms"), _clock(value)
         elif name == "progress":
             yield "progress", f"{value:.0%}{_bar(value)}"
+        elif name == "arguments":
+            text = output.cell(value)
+            yield name, text if len(text) <= ARGUMENTS_MAX else f"{text[:ARGUMENTS_MAX]}... (--json has all)"
         else:
             yield name, value
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..peers import values
-from ..peers.errors import NotFound
+from ..peers.errors import NotFound, ProtocolError
 from .ids import array_id
 
 
@@ -29,7 +29,10 @@ class JobDetails:
 
     `owner` has, or had, its latest lease; `due_ms`: not given before; `progress` (0 to 1) with its `text`, and the
     latest `lines` of its log (`dropped`: how many older ones are gone), are what its task told. `error`: the latest,
-    with type, message, traceback, rank. `parents`: ids of the jobs that it waits, or waited, for.
+    with type, message, traceback, rank. `parents`: ids of the jobs that it waits, or waited, for. What it was submitted
+    with is known as long as its message is kept, also among the dead letters: `key`, `headers`, `priority`, `own_id`
+    (the id that it was given; dead letters have none) and `arguments` (the body, as bytes, if it is no value; None if it
+    has more than 64 KiB, see `size`).
     """
 
     id: str
@@ -51,6 +54,11 @@ class JobDetails:
     key: str | None
     task: str | None
     time_limit_ms: int | None
+    own_id: str | None
+    priority: int
+    headers: dict[str, Any]
+    size: int | None
+    arguments: Any
     history: tuple[JobStep, ...]
 
     @classmethod
@@ -75,12 +83,25 @@ class JobDetails:
             key=body["key"],
             task=body["task"],
             time_limit_ms=body["time_limit_ms"],
+            own_id=body["own_id"],
+            priority=body["priority"],
+            headers=dict(body["headers"]),
+            size=body["size"],
+            arguments=_arguments(body["body"]),
             history=tuple(JobStep(**step) for step in body["history"]),
         )
 
 
 def _text(line: str | bytes) -> str:
     return line.decode(errors="replace") if isinstance(line, bytes) else line
+
+
+def _arguments(data: bytes | None) -> Any:
+    """The value in the body; the body itself, if it is one of a message that is no job."""
+    try:
+        return None if data is None else values.unpack(data)
+    except ProtocolError:
+        return data
 
 
 def _error(data: bytes | None) -> dict[str, Any] | None:

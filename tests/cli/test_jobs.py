@@ -123,7 +123,9 @@ def test_a_job_is_shown_with_its_history(shell: Any, worked: str) -> None:
     assert ["status", "dead"] in lines
     assert ["error", "KeyError: no x"] in lines
     assert [line[2] for line in lines if line[0] == "history"][:2] == ["submitted", "leased"]
+    assert ["arguments", '{"y": 7}'] in lines
     (row,) = shell.json("job", "show", f"{worked}/0")
+    assert row["arguments"] == {"y": 7}
     assert row["history"][-1]["what"] in ("dead", "rejected")
 
 

@@ -227,6 +227,34 @@ def test_a_dead_job_can_be_tried_again_as_a_new_one(client: penstock.Client, que
         assert again.wait(LIMIT_S) == "dead"
 
 
+def test_a_job_is_described_with_what_it_was_submitted_with_also_when_it_is_dead(
+    client: penstock.Client, queue: str
+) -> None:
+    options: dict[str, Any] = {"headers": {"from": "ana"}, "key": "k", "max_failures": 1}
+    client.submit_many(queue, range(3))
+    job = client.submit(queue, {"x": [1, None]}, id="one", priority=3, **options)
+    other = client.submit(queue, bytes(70_000))
+    details = job.describe()
+    assert (details.arguments, details.headers, details.own_id) == ({"x": [1, None]}, {"from": "ana"}, "one")
+    assert (details.priority, details.key) == (3, "k")
+    assert (other.describe().arguments, other.describe().size) == (None, 70_005)
+    with client.consumer(queue, prefetch=0) as consumer:
+        for _ in range(5):
+            message = consumer.receive(LIMIT_S)
+            assert message is not None
+            if message.id == job.id:
+                message.nack(error=OSError("no disk")).wait()
+            else:
+                message.complete(None).wait()
+    details = job.describe()
+    assert (details.status, details.arguments) == ("dead", {"x": [1, None]})
+    assert (details.headers, details.key, details.priority) == ({"from": "ana"}, "k", 3)
+    assert other.describe().arguments is other.describe().size is None
+    again = job.retry()
+    assert again.describe().arguments == {"x": [1, None]}
+    assert job.describe().arguments is None
+
+
 def test_waiting_for_a_job_may_take_too_long(client: penstock.Client, queue: str) -> None:
     job = client.submit(queue, 1)
     with pytest.raises(penstock.Timeout):
