@@ -31,7 +31,7 @@ class JobDetails:
     latest `lines` of its log (`dropped`: how many older ones are gone), are what its task told. `error`: the latest,
     with type, message, traceback, rank. `parents`: ids of the jobs that it waits, or waited, for. What it was submitted
     with is known as long as its message is kept, also among the dead letters: `key`, `headers`, `priority`, `own_id`
-    (the id that it was given; dead letters have none) and `arguments` (the body, as bytes, if it is no value; None if it
+    (that it was given; dead letters have none) and `arguments` (the body, as bytes, if it is no value; None if it
     has more than 64 KiB, see `size`).
     """
 
