@@ -21,6 +21,7 @@ def create(state: State, command: m.Create) -> Answer:
         kind = state.queues[command.name].kind
         raise AlreadyExists(f"{kind} {command.name} exists already", "take another name, or use the one that is there")
     options = change_options(Options(), command.options, command.kind)
+    _check_result_queue(command.name, options)
     return Answer("ok", queue_info(state.new_queue(command.name, command.kind, options), state.stamp_ms))
 
 
@@ -29,11 +30,17 @@ def configure(state: State, command: m.Configure) -> Answer:
     options = change_options(queue.options, command.options, queue.kind)
     if options.ordered_by != queue.options.ordered_by:
         raise InvalidArgument(f"ordered_by of {queue.name} cannot be changed", "it is said when a queue is created")
+    _check_result_queue(queue.name, options)
     queue.options = options
     state.wake(queue)  # a limit may be higher than it was
     state.touched_queues.add(queue.id)
     state.emit(f"{queue.kind}.configured", queue.name, options=command.options)
     return Answer("ok", queue_info(queue, state.stamp_ms))
+
+
+def _check_result_queue(name: str, options: Options) -> None:
+    if options.result_queue == name:  # each result would be a job, whose result is a job
+        raise InvalidArgument(f"result_queue is {name}, the queue itself", "give another one, or none")
 
 
 def delete(state: State, command: m.Delete) -> Answer:

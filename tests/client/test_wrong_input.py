@@ -84,6 +84,8 @@ case("result of a job that never was", NotFound, "jobs/99", lambda c: c.job("job
 case("cancel a job that never was", NotFound, "jobs/99", lambda c: c.job("jobs/99").cancel())
 case("retry a job that is not dead", InvalidArgument, "jobs/0", lambda c: c.job("jobs/0").retry())
 
+case("a queue for its own results", InvalidArgument, "itself", lambda c: c.create_queue("new", result_queue="new"))
+case("results come back", InvalidArgument, "itself", lambda c: c.configure("jobs", result_queue="jobs"))
 case("a queue that is there", penstock.AlreadyExists, "jobs", lambda c: c.create_queue("jobs"))
 case("a topic that is a queue", penstock.AlreadyExists, "jobs", lambda c: c.create_topic("jobs", exist_ok=True))
 case("a group that is there", penstock.AlreadyExists, "group g", lambda c: c.create_group("news", "g"))
