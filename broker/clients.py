@@ -176,17 +176,20 @@ class Clients:
 
     # -- at a replica, and wherever a local answer is enough ----------------------------------------------------------
 
-    def turn_away(self, route: bytes, frames: Frames) -> None:
-        """Say where the primary is; what was meant for this very node is answered."""
+    def turn_away(self, route: bytes, frames: Frames, shows: bool) -> bool:
+        """Say where the primary is. What was meant for this node is answered, unless it `shows` nothing now: False."""
         sequence = 0
         try:
             request = wire.parse_request(frames)
             sequence = request.sequence
             if not self._is_local(route, request):
                 raise self.elsewhere()
+            if not shows:
+                return False
             self._answer_locally(route, request)
         except PenstockError as fault:
             self.desk.refuse(route, sequence, fault)
+        return True
 
     def _is_local(self, route: bytes, request: wire.Request) -> bool:
         if request.op == "hello" and request.args.get("read_only") is True:

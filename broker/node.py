@@ -77,7 +77,8 @@ class Node:
         self.outbox = Outbox()
         self.ring = Ring(model.state.last_event)
         self._office = 0  # the term in which the model is a primary's; 0: it is a replica's
-        self._put_off: list[Message] = []  # heard in the turn that deposed us
+        self._put_off: list[Message] = []  # heard while the model was none to be shown
+        self._sure = 0  # up to here the model was shown: one that begins anew is shown only behind that
         self._settling = False  # a checkpoint is due, and waits until everything that was proposed is committed
         self._furnish(model, disk, limits, now_ms)
 
@@ -96,6 +97,7 @@ class Node:
         """Begin anew with a model of what is committed; the log goes on."""
         tail = self.raft.tail
         tail.applied = model.state.applied
+        self._sure = tail.commit
         self.pace = Pace(tail.floor, tail.last - tail.applied, now_ms)
         self.ring.reset(model.state.last_event)
         self._furnish(model, self.desk.disk, self.desk.limits, now_ms)
@@ -159,8 +161,7 @@ class Node:
         if self.raft.is_primary:
             self._preside(now_ms, heard, lost)
         else:
-            for route, frames in heard:
-                self.clients.turn_away(route, frames)
+            self._turn_away(heard, shows=self.desk.state.applied >= self._sure)
         return self._end_turn(now_ms)
 
     def _preside(self, now_ms: int, heard: Sequence[Message], lost: Sequence[bytes]) -> None:
@@ -215,8 +216,12 @@ class Node:
         unsent = [(route, wire.parse_reply(frames).sequence) for route, frames in self.outbox.discard()]
         for route, sequence in unsent + self.waiting.drain():
             self.desk.refuse(route, sequence, self.clients.elsewhere())
-        self._put_off = list(heard)  # who reads here must not be shown a model that ran ahead of what is committed
+        self._turn_away(heard, shows=False)  # the model ran ahead of what is committed
         return self._end_turn(now_ms, deposed=True)
+
+    def _turn_away(self, heard: Sequence[Message], shows: bool) -> None:
+        """Send clients to the primary. Who reads here is answered once the model `shows` what is committed."""
+        self._put_off = [(route, frames) for route, frames in heard if not self.clients.turn_away(route, frames, shows)]
 
     def wait_ms(self, now_ms: int) -> int:
         """How long the node may sleep if nothing is heard."""
