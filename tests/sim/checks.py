@@ -40,6 +40,7 @@ class Checks:
         self.digests: dict[tuple[int, int], tuple[str, int]] = {}  # (applied, its term) -> of the model, at which node
         self.acked = 0
         self.answered = 0
+        self.shown_at: dict[tuple[int, str], tuple[Any, int]] = {}  # (applied, queue) -> what was read locally, where
 
     def started(self, seat: Any) -> None:
         """A node goes by the last change in its log, also one that is not committed (rule 6)."""
@@ -309,6 +310,24 @@ class Checks:
         index = body.get("index")
         if index is not None and index > self.proven:
             self._durable(seat, index, f"primary {seat.node} acknowledges")
+        if "lag_ms" in body:
+            self._local(seat, body)
+
+    def _local(self, seat: Any, body: Any) -> None:
+        """One node says what it has applied: that is committed, it never goes back, and is the same at all nodes."""
+        applied = body["applied"]
+        if applied > self.proven:
+            self._durable(seat, applied, f"node {seat.node} shows to who reads locally that")
+        if applied < seat.told_applied:
+            what = f"node {seat.node} showed {applied} to who reads locally, after {seat.told_applied}"
+            raise Broken("local read goes back", what)
+        seat.told_applied = applied
+        if "groups" in body:
+            shown = body["next"], body["done"], body["dead"], body["leased"], body["paused"]
+            first, where = self.shown_at.setdefault((applied, body["name"]), (shown, seat.node))
+            if first != shown:
+                what = f"of {body['name']} at {applied} node {seat.node} shows {shown}, and node {where} showed {first}"
+                raise Broken("local reads differ", what)
 
     def read(self, queue: str, due: int, body: Any) -> None:
         self.answered += 1

@@ -39,6 +39,10 @@ class Channel:
 class Client:
     """One process. Workloads derive from it: `act` asks for what is to be done next."""
 
+    is_replaceable = True  # killed, another one of its kind takes its place
+    is_ready = True  # nothing of what it does stands in the way of the end
+    watched = ""  # the queue of which it has to see all outcomes
+
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name

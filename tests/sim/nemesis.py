@@ -13,7 +13,7 @@ from penstock.peers.wire import pack_payload
 
 from .machine import address_of
 from .seat import Seat
-from .workloads import UNIQUE, WORK
+from .workloads import WORK
 from .world import World
 
 NODES_MAX = 9  # that ever join a world
@@ -349,6 +349,6 @@ class Nemesis:
     def _kill_client(self) -> None:
         """As kill -9. Another one takes its place; its session stays behind."""
         client = self.random.choice(self.world.clients)
-        if client.is_alive and type(client) not in UNIQUE:
+        if client.is_alive and client.is_replaceable:
             client.die()
             self.world.enter(type(client))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -14,8 +14,11 @@ from penstock.broker import pace
 from penstock.peers.raft import core
 
 from .checks import Broken
+from .features import FEATURES
+from .features.jobs import STEPS
 from .nemesis import Nemesis
-from .workloads import JOBS, TOPIC, WORK, WORKLOADS, Founder
+from .takers import Sender
+from .workloads import JOBS, TOPIC, WORKLOADS, Producer
 from .world import World
 
 logging.getLogger("penstock").addHandler(logging.NullHandler())  # that a disk is damaged is no news here
@@ -25,6 +28,7 @@ RECOVERY_MS = 10_000  # ten election time-outs
 DRAIN_MS = 60_000  # then everything that anybody published is done: leases and sessions of the dead run out first
 CALM_MS = 3_000
 POLL_MS = 100
+PLAYED = (1, 1, 2)  # of the features, in each seed
 SIZES = (3, 5, 3, 3, 3, 5, 1)  # voters at the start, by seed
 
 
@@ -79,7 +83,8 @@ def _tight(world: World) -> Iterator[None]:
 
 def _play(world: World) -> int:
     nemesis = Nemesis(world)
-    world.populate(WORKLOADS)
+    features = world.random.sample(FEATURES, world.random.choice(PLAYED))
+    world.populate(WORKLOADS, tuple(features))
     nemesis.begin()
     world.run_until(STORM_MS)
     nemesis.stop()
@@ -89,6 +94,7 @@ def _play(world: World) -> int:
         world.at(world.now_ms + 1, client.wake)
     _drain(world)
     _judge(world)
+    _judge_features(world)
     _stay_calm(world)
     return recovery_ms
 
@@ -142,21 +148,20 @@ def _drain(world: World) -> None:
 def _left(world: World) -> str:
     """What is not done yet."""
     for client in world.clients:
-        if isinstance(client, Founder) and not client.is_ready:
-            return f"the queues of {client.name}"
+        if not client.is_ready:
+            return f"what {client.name} began"
     seat = next(iter(world.primaries()), None)
     if seat is None or seat.machine is None:
         return "no primary"
     state = seat.machine.node.desk.state
-    for name in (WORK, JOBS, TOPIC):
-        queue = state.queues[name]
+    for queue in state.queues.values():
         for group in queue.groups.values():
             if count := group.open_count(queue.next):
-                return f"{count} of {name} {group.name}"
-    watched = max((client.after for client in world.clients if hasattr(client, "after")), default=0)
-    if next(state.queues[JOBS].outcomes.after(watched), None) is not None:
-        return f"results after {watched}"
-    busy = [client.name for client in world.clients if client.is_alive and client.name.startswith("producer")
+                return f"{count} of {queue.name} {group.name}"
+    for client in world.clients:
+        if client.watched and next(state.queues[client.watched].outcomes.after(client.after), None) is not None:
+            return f"outcomes of {client.watched} after {client.after}"
+    busy = [client.name for client in world.clients if client.is_alive and isinstance(client, (Producer, Sender))
             and client.under_way]  # fmt: skip
     return f"requests of {busy}" if busy else ""
 
@@ -169,6 +174,28 @@ def _judge(world: World) -> None:
     if found:
         world.note(0, "history", "\n".join(["", *found[:5], *_events(world, found[0])]))
         raise Broken("history", f"{found[0]} ({len(found)} such)")
+
+
+def _judge_features(world: World) -> None:
+    """What they promise, by the order of the log."""
+    ledger = world.ledger
+    ledger.close(world.checks.canon)
+    ledger.lines = _lines(world)
+    for feature in world.features:
+        found = list(feature.judge(ledger))
+        if found:
+            world.note(0, feature.name, "\n".join(["", *found[:5]]))
+            raise Broken(feature.name, f"{found[0]} ({len(found)} such)")
+
+
+def _lines(world: World) -> dict[int, Sequence[str]]:
+    """The logs of jobs, as the primary has them."""
+    machine = world.primaries()[0].machine
+    queue = machine.node.desk.state.queues.get(STEPS) if machine is not None else None
+    if queue is None:
+        return {}
+    notes = {offset: queue.notes.at(offset) for offset in range(queue.next)}
+    return {offset: note.lines for offset, note in notes.items() if note is not None}
 
 
 def _events(world: World, sentence: str) -> list[str]:

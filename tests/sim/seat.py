@@ -29,6 +29,7 @@ class Seat:
         self.channels: dict[bytes, Channel] = {}
         self.probed, self.probes = (0, 0), 0  # life and term in which it was probed, how often
         self.term = self.commit = self.applied = 0  # of this life, for the checks
+        self.told_applied = 0  # to who reads locally, of this life
         self.presides = self.was_primary = self.presides_ms = 0  # term and moment of its election
         self.office = self.office_ms = 0
         self.left: dict[Any, int] = {}  # by lease and its end: the time it had left when the office was taken

@@ -5,24 +5,26 @@ Every message says who it is, in its body: so whatever comes anywhere can be jud
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.client.requests import Request
 from penstock.peers.wire import pack_payload, unpack_payload
 
 from .clients import Client
+from .takers import LATER_MS, REFUSALS, Holding
 
 if TYPE_CHECKING:
     from .world import World
 
 WORK, JOBS, TOPIC, GROUPS = "work", "jobs", "events", ("billing", "audit")
 QUEUES = (WORK, JOBS, TOPIC)
-LATER_MS = 1 << 40
-REFUSALS = ("NotFound", "InvalidArgument", "QueueFull", "TooLarge", "StorageFull", "AlreadyExists", "LeaseLost")
 
 
 class Founder(Client):
     """Makes the queues; later on it pauses, resumes and configures them."""
+
+    is_replaceable = False
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
@@ -34,6 +36,7 @@ class Founder(Client):
             ("create", {"name": JOBS, "kind": "queue", "options": {"max_failures": None, "retry_delay_ms": 50}}),
             ("create", {"name": TOPIC, "kind": "topic", "options": {"max_failures": None}}),
             *(("group_create", {"topic": TOPIC, "group": group, "start": "earliest"}) for group in GROUPS),
+            *(step for feature in world.features for step in feature.founds),
         ]
 
     @property
@@ -47,7 +50,8 @@ class Founder(Client):
         if self._made < len(self.plan):
             op, args = self.plan[self._made]
             self.ask(op, args, self._founded)
-        elif (self.world.is_ending and self._paused) or (self._paused and self.random.random() < 0.3):
+            return now_ms + 20  # others wait for it
+        if (self.world.is_ending and self._paused) or (self._paused and self.random.random() < 0.3):
             self._resume(min(self._paused))
         elif not self.world.is_ending and self.random.random() < 0.05:
             name = self.random.choice((WORK, JOBS))
@@ -128,79 +132,34 @@ class Producer(Client):
         self.ask("append", {"queue": queue, "count": len(ids)}, done, pack_payload([id.encode() for id in ids]))
 
 
-class Consumer(Client):
+class Consumer(Holding):
     """Takes messages and does with them whatever a consumer may do, forgetting some of them."""
 
-    queue, group, op = WORK, "", "ack"
+    queues = (WORK,)
 
-    def __init__(self, world: World, name: str) -> None:
-        super().__init__(world, name)
-        self._due_ms = 0
-        self._epoch = 0
-        self._in_hand: list[tuple[int, int, dict[str, Any]]] = []  # (when, session, what to ask)
-        self._key = f"{self.queue}:{self.group}" if self.group else self.queue
-        self._patient = self.random.random() < 0.5
+    def _key(self, queue: str) -> str:
+        return f"{queue}:{self.group}" if self.group else queue
 
-    def act(self, now_ms: int) -> int:
-        due = [it for it in self._in_hand if it[0] <= now_ms]
-        self._in_hand = [it for it in self._in_hand if it[0] > now_ms]
-        for _, epoch, plan in due:
-            if epoch == self.session.epoch:  # leases end with their session
-                self._settle(plan)
-        if now_ms >= self._due_ms and self.under_way < 4:
-            self._pull()
-            self._due_ms = now_ms + self.random.randrange(1, 2 * self.world.pace_ms)
-        return min([self._due_ms if self.under_way < 4 else now_ms + 100, *(it[0] for it in self._in_hand)])
+    def saw(self, plan: dict[str, Any], headers: Sequence[Any]) -> None:
+        # Each pull by a name of its own: those that are under way together may overtake each other.
+        actor, first, attempt = f"{self.name}.{plan['pull']}", plan["ranges"][0][0], plan["attempt"]
+        for at, id in enumerate(plan["ids"]):
+            self.note("delivered", self._key(plan["queue"]), [id], actor=actor, offset=first + at, attempt=attempt)
 
-    def _pull(self) -> None:
-        args = {"queue": self.queue, "messages": self.random.choice((1, 3, 10)), "wait_ms": 1000}
-        args["lease_ms"] = 5000 if self._patient or self.world.is_ending else self.random.choice((150, 800, 5000))
-        if self.group:
-            args["group"] = self.group
-        self.ask("pull", args, self._delivered, counted=False)
-
-    def _delivered(self, request: Request) -> None:
-        if request.error is not None or request.body["lease"] is None or request.data is None:
-            return
-        bodies = iter(unpack_payload(request.data)[0])
-        for first, count, attempt, *_ in request.body["ranges"]:
-            ids = [next(bodies).decode() for _ in range(count)]
-            for at, id in enumerate(ids):
-                # Each pull by a name of its own: those that are under way together may overtake each other.
-                actor = f"{self.name}.{-request.sequence}"
-                self.note("delivered", self._key, [id], actor=actor, offset=first + at, attempt=attempt)
-            self._decide({"lease": request.body["lease"], "ranges": [[first, count]], "ids": ids, "attempt": attempt})
-
-    def _decide(self, plan: dict[str, Any]) -> None:
-        now_ms, random = self.world.now_ms, self.random
-        if self.world.is_ending:
-            op, later_ms = self.op, 1
-        else:
-            op = random.choice((self.op, self.op, self.op, self.op, "nack", "release", "extend", "forget"))
-            later_ms = random.choice((1, 1, 1, 30, 300, 1000))
-        if op == "forget":
-            return
-        self._in_hand.append((now_ms + later_ms, self.session.epoch, {**plan, "op": op}))
-
-    def _settle(self, plan: dict[str, Any]) -> None:
-        op, ids, attempt = plan["op"], plan["ids"], plan["attempt"]
-        if op == "extend":
-            self.ask("extend", {"leases": [plan["lease"]], "lease_ms": 1000}, lambda request: None)
-            self._in_hand.append((self.world.now_ms + 200, self.session.epoch, {**plan, "op": self.op}))
-            return
-        args = {"lease": plan["lease"], "ranges": plan["ranges"]}
+    def settle(self, plan: dict[str, Any], args: dict[str, Any]) -> None:
+        op, ids, attempt, key = plan["op"], plan["ids"], plan["attempt"], self._key(plan["queue"])
         payload, values = None, dict.fromkeys(ids)
         if op == "complete":
             values = {id: f"{id}|{self.name}|{attempt}" for id in ids}
             payload = pack_payload([value.encode() for value in values.values()])
         for id, value in values.items():
-            self.note("asked", self._key, [id], attempt=attempt, op=op, value=value)
+            self.note("asked", key, [id], attempt=attempt, op=op, value=value)
 
         def done(request: Request) -> None:
             if request.error is None:
-                self.note("settled", self._key, ids, attempt=attempt, op=op)
+                self.note("settled", key, ids, attempt=attempt, op=op)
             elif request.error.code in REFUSALS:
-                self.note("denied", self._key, ids, attempt=attempt, op=op, value=request.error.code)
+                self.note("denied", key, ids, attempt=attempt, op=op, value=request.error.code)
 
         self.ask(op, args, done, payload)
 
@@ -208,19 +167,23 @@ class Consumer(Client):
 class Worker(Consumer):
     """Completes jobs, each with a result that tells who did it."""
 
-    queue, op = JOBS, "complete"
+    queues = (JOBS,)
+    ops = ("nack", "release", "extend", "forget", "complete", "complete", "complete", "complete")
 
 
 class Billing(Consumer):
-    queue, group = TOPIC, GROUPS[0]
+    queues, group = (TOPIC,), GROUPS[0]
 
 
 class Audit(Consumer):
-    queue, group = TOPIC, GROUPS[1]
+    queues, group = (TOPIC,), GROUPS[1]
 
 
 class Watcher(Client):
     """Sees how jobs end."""
+
+    is_replaceable = False  # what it saw would be lost with it
+    watched = JOBS
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
@@ -285,4 +248,3 @@ class Guest(Client):
 WORKLOADS: tuple[type[Client], ...] = (
     Founder, Reader, Reader, Producer, Producer, Consumer, Consumer, Worker, Worker, Billing, Audit, Watcher, Guest,
 )  # fmt: skip
-UNIQUE = (Founder, Watcher)  # what they know would be lost with them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faults.history import Event
 
@@ -17,12 +17,16 @@ from penstock.peers.raft.words import Word
 
 from .checks import Broken, Checks
 from .clients import Channel, Client
+from .ledger import Ledger
 from .machine import Config, Machine, address_of
 from .network import Network
 from .operators import Operators
 from .seat import Seat
 from .timeline import Timeline
 from .turns import Turns
+
+if TYPE_CHECKING:
+    from .features import Feature
 
 NOTICE_MS = 5  # after a crash, until the others see the connection broken
 REFUSED_MS = 3  # until a client knows that nobody listens there
@@ -37,6 +41,8 @@ class World(Timeline):
         self.random = Random(seed)
         self.network = Network(self.random)
         self.record: list[Event] = []  # what clients did and saw
+        self.ledger = Ledger()  # and those of the features
+        self.features: tuple[Feature, ...] = ()
         self.seats: dict[int, Seat] = {}
         self.checks = Checks(self.seats)
         self.limits = Limits(session_timeout_ms=3000)
@@ -53,12 +59,13 @@ class World(Timeline):
         self.operators = Operators(self)
         self._size = size
 
-    def populate(self, workloads: tuple[type[Client], ...]) -> None:
+    def populate(self, workloads: tuple[type[Client], ...], features: tuple[Feature, ...]) -> None:
         """The first nodes start, and the clients."""
+        self.features = features
         peers = {node: address_of(node) for node in range(1, self._size + 1)}
         for node in peers:
             self.join(Config(node, peers, joins=False, limits=self.limits))
-        for workload in workloads:
+        for workload in (*workloads, *(client for feature in features for client in feature.clients)):
             self.enter(workload)
 
     # -- nodes --------------------------------------------------------------------------------------------------------
@@ -74,7 +81,7 @@ class World(Timeline):
         seat.life += 1
         disk = seat.disk
         seat.term, seat.presides, seat.was_primary, seat.office, seat.digested = disk.hard.term, 0, 0, 0, -1
-        seat.fetches = {}
+        seat.fetches, seat.told_applied = {}, 0
         seat.offset_ms += self.random.choice((0, 0, -500, 700))  # nobody kept the clock while it was away
         timing = Timing(1000, 100)
         try:
