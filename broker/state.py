@@ -94,7 +94,8 @@ class State:
         if group is None:
             if queue.kind == QUEUE:
                 raise NotFound(f"queue {queue.name} has no group {name!r}", "groups are for topics; leave it out")
-            raise NotFound(f"topic {queue.name} has no group {name!r}", "create the group first")
+            hint = "create the group first" if name else "name the group that reads: a topic is read by groups"
+            raise NotFound(f"topic {queue.name} has no group {name!r}", hint)
         return group
 
     def new_queue(self, name: str, kind: str, options: Options) -> Queue:
