@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import threading
 from pathlib import Path
 
 import click
 import pytest
 
 from penstock.cli.main import cli
+from penstock.testing import Broker
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -50,6 +52,23 @@ def test_the_readme_shows_commands_at_all() -> None:
         resolve("penstock queue frobnicate")
     with pytest.raises(AssertionError):
         resolve("penstock status --frob")
+
+
+def test_the_python_of_the_readme_runs_on_a_new_daemon() -> None:
+    text = (ROOT / "README.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "with penstock.connect(" in block]
+    with Broker() as broker:
+        client = broker.connect()
+        client.create_queue("forecast")
+        with client.consumer("forecast") as consumer:
+            worker = threading.Thread(target=lambda: [message.complete([0.0]) for message in consumer])
+            worker.start()
+            try:
+                exec(code.replace("tcp://127.0.0.1:7470", broker.endpoints[0]), {})
+            finally:
+                consumer.stop()
+                worker.join()
+        assert client.describe("work").ready + client.describe("work").done == 100_000
 
 
 @pytest.mark.parametrize("name", NAMES)
