@@ -9,8 +9,8 @@ from typing import Final
 
 import click
 
+from ..peers.errors import AlreadyExists
 from . import output
-from .exits import Refused
 from .options import Options, Verb
 
 KEY_FILE: Final = "curve.key_secret"  # as security.key_file has it
@@ -33,7 +33,7 @@ def init(options: Options, directory: Path, node: int, force: bool) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     config, key_file = directory / EXAMPLE, directory / KEY_FILE
     if config.exists() and not force:
-        raise Refused(f"{config} exists already", "give --force to write it anew, or another folder")
+        raise AlreadyExists(f"{config} exists already", "give --force to write it anew, or another folder")
     if key_file.exists():
         keys = read_keys(key_file)
         output.note(f"{key_file} is kept")

@@ -76,6 +76,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(arguments, prog_name="penstock", standalone_mode=False, auto_envvar_prefix="PENSTOCK")
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     except click.ClickException as error:
         _tell_usage(error, arguments)
         return USAGE

@@ -108,6 +108,14 @@ def test_wrong_usage_exits_2_and_says_what_is_wrong_on_stderr(words: list[str], 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [[], ["queue"]])
+def test_without_a_verb_the_verbs_are_told(words: list[str]) -> None:
+    done = penstock(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: penstock")
+    assert "Commands:" in done.stderr
+
+
 def test_errors_are_json_with_json() -> None:
     done = penstock("queue", "create", "--json")
     assert done.returncode == 2
