@@ -166,7 +166,7 @@ class Daemon:
             found = store.recover()
             start = recover(store, found, self._first_members(), config.limits.cache_bytes, folder)
         except (CorruptEntry, CorruptRow) as fault:
-            hint = "restore the data folder from a copy; nothing was changed"
+            hint = "restore the data folder from a copy, or go on without what is damaged: penstock check --set-aside"
             if config.cluster.peers:  # a copy would have forgotten what this node voted and acknowledged since
                 hint = join_anew(config.node.id)
             raise StartError(f"{store.folder}: {fault}", hint) from fault

@@ -51,7 +51,7 @@ def force_new(config: Config) -> Forced:
 
 def _rewrite(store: Store, config: Config) -> Forced:
     found = store.recover()
-    known = _Known(config, found)
+    known = Known(config, found)
     for entry in store.replay():
         known.note(entry)
     me = config.node.id
@@ -71,7 +71,7 @@ def _rewrite(store: Store, config: Config) -> Forced:
     return Forced(me, term, entry.index, known.members.voters)
 
 
-class _Known:
+class Known:
     """The end of the log and the last word on the members, be it committed or not."""
 
     def __init__(self, config: Config, found: Recovered) -> None:

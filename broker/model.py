@@ -15,6 +15,7 @@ from . import (
     completion,
     delivery,
     expiry,
+    give_up,
     parents,
     publish,
     scheduling,
@@ -157,3 +158,5 @@ class Model:
                 return calls.call(state, entry, command)
             case m.ForgetJob():
                 return calls.forget_job(state, entry, command)
+            case m.GiveUp():
+                return give_up.give_up(state, command)

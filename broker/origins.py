@@ -1,4 +1,4 @@
-"""The headers that the daemon adds to messages: to dead letters, to results as messages, to jobs of schedules."""
+"""The headers that the daemon adds to messages: dead letters, results as messages, jobs of schedules, what is lost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 OFFSET, JOB = "penstock-offset", "penstock-job"
 SCHEDULE, DUE = "penstock-schedule", "penstock-due"
+LOST = "penstock-lost"
 
 
 def note_that_stays(note: dict[str, Any] | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,8 +110,7 @@ class Store:
         meta: bytes | None = None
         queues: list[bytes] = []
         sessions: list[bytes] = []
-        disk = 0
-        disks: dict[int, int] = {}
+        disk, disks = 0, dict[int, int]()
         with self._env.begin() as txn:
             for key, raw in txn.cursor(self._state):
                 if key == b"format":
@@ -135,10 +135,16 @@ class Store:
 
     def keep_disks(self, disks: Mapping[int, int]) -> None:
         """Remember on which disk each node lives, before anything that relies on it."""
+        with self.rewriting() as (txn, _):
+            put(txn, self._state, b"disks", msgpack.packb(sorted(disks.items())))
+
+    @contextmanager
+    def rewriting(self) -> Iterator[tuple[Any, Tables]]:
+        """Between turns, or without a node: a transaction for what no turn writes."""
         self.flush()
         self._end_read()
         with self._env.begin(write=True) as txn:
-            put(txn, self._state, b"disks", msgpack.packb(sorted(disks.items())))
+            yield txn, self._dbs
 
     def replay(self, after: int | None = None) -> Iterator[Entry]:
         """The entries above the floor, or `after`. Raises CorruptEntry for one that is damaged or missing."""
@@ -241,9 +247,7 @@ class Store:
 
     def mend(self, index: int, raw: bytes) -> None:
         """Between turns: put a sound copy in the place of a damaged entry."""
-        self.flush()
-        self._end_read()
-        with self._env.begin(write=True) as txn:
+        with self.rewriting() as (txn, _):
             txn.put(_INDEX.pack(index), raw, db=self._log)
 
     def payload(self, index: int) -> bytes:

@@ -14,7 +14,7 @@ from ..broker import config as configuration
 from ..broker.config import Config, Pool
 from . import output
 from .exits import FAILED, OK, Refused
-from .options import Options, Verb
+from .options import Options, Verb, confirm
 from .processes import end_with_parent, parent_option
 
 CONFIG_FILE = "daemon.toml"
@@ -99,23 +99,58 @@ def up(
 @click.command(cls=Verb)
 @config_option
 @data_option
+@click.option("--set-aside", is_flag=True, help="LOSSY: give up what is damaged, so that the daemon can go on.")
+@click.option("--yes", is_flag=True, help="With --set-aside: do not ask.")
 @click.pass_obj
-def check(options: Options, config: str | None, data: str | None) -> int:
+def check(options: Options, config: str | None, data: str | None, set_aside: bool, yes: bool) -> int:
     """Read everything in the data folder of a stopped daemon, and compare all checksums.
 
     Tells what is damaged: table, entry (of the log), holds (messages or results), queue, first (offset), count, why.
     In a cluster it is also noted, and the next start fetches it from the other nodes. Exit code 1 if there is any.
+
+    A daemon alone has nobody to fetch it from. With --set-aside the damaged bytes are copied to a file in the data
+    folder, and what they held is given up: jobs are cancelled, results forgotten, schedules removed; in a topic an
+    empty message with the header penstock-lost takes the place of each. If an entry is damaged that was in no
+    checkpoint yet, all that was logged behind it is given up, too. Tells what was given up.
     """
     from ..broker.check import check_folder  # lmdb: not for --help
 
     _, settings = configured(config, data, ())
+    if set_aside:
+        confirm(f"Give up what is damaged in {settings.node.data}?", yes)
+        return _set_aside(options, settings)
     report = check_folder(Path(settings.node.data), bool(settings.cluster.peers))
     output.rows([item._asdict() for item in report.damaged], CHECK_COLUMNS, options.json)
     output.note(
         f"{report.entries} log entries and {report.rows} rows, {report.bytes} bytes, were read; "
         f"{'all are sound' if not report.damaged else f'{len(report.damaged)} findings'}"
     )
+    if report.damaged:
+        output.note(
+            "the next start fetches damaged entries from the other nodes"
+            if settings.cluster.peers
+            else "restore a copy of the folder, or go on without what is damaged: penstock check --set-aside"
+        )
     return FAILED if report.damaged else OK
+
+
+def _set_aside(options: Options, settings: Config) -> int:
+    from ..broker.set_aside import set_aside
+
+    aside = set_aside(settings)
+    if aside is None:
+        output.note("all are sound: nothing was changed")
+        return OK
+    output.rows([item._asdict() for item in aside.gone], CHECK_COLUMNS, options.json)
+    messages = sum(item.count or 0 for item in aside.gone if item.holds == "messages")
+    results = sum(item.count or 0 for item in aside.gone if item.holds == "results")
+    output.note(f"{messages} messages and {results} results were given up; what was damaged is in {aside.file}")
+    if aside.cut is not None:
+        output.note(
+            f"the log ends before entry {aside.cut}: {aside.behind} sound entries behind it were given up, too, and "
+            "are in that file; what they settled is delivered again"
+        )
+    return OK
 
 
 @click.command(cls=Verb)
@@ -146,7 +181,7 @@ def _run(source: str | None, settings: Config) -> int:
     except (lmdb.Error, CorruptEntry, CorruptRow) as error:
         # After a failed commit nobody knows what is on the disk: only a start, which reads it anew, may go on.
         raise Refused(
-            f"the daemon stopped: {error}", "start it again; `penstock check` tells what is damaged"
+            f"the daemon stopped: {error}", "start it again; `penstock check` tells what is damaged, and what to do"
         ) from error
     return 0
 

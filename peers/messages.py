@@ -239,6 +239,12 @@ class ForgetJob(NamedTuple):
     offset: int
 
 
+class GiveUp(NamedTuple):
+    """These log entries are damaged, and nobody has a sound copy: what lies in them ends."""
+
+    entries: tuple[int, ...]
+
+
 class Address(NamedTuple):
     """Where clients find a node, and where other nodes do; `key`: its public key (empty: without encryption)."""
 
@@ -303,6 +309,7 @@ class RunSchedule(NamedTuple):
 
 Command = (
     Noop | OpenSession | EndSession | Refuse | Count | Create | Configure | Delete | Purge | Pause | CreateGroup
+    | GiveUp
     | DeleteGroup | Append | Pull | Ack | Complete | Nack | Reject | Release | Extend | Expire | Cancel | Retry | Trim
     | Forget | Sweep | SetMembers | Outdate | ForgetIds | AddSchedule | RemoveSchedule | PauseSchedule | FireSchedule
     | RunSchedule | Progress | LogLines | RetryDead | Move | Call | ForgetJob | SeekGroup
@@ -310,7 +317,7 @@ Command = (
 
 KINDS: dict[int, type[Any]] = {
     1: Noop, 2: OpenSession, 3: EndSession, 4: Refuse, 5: Count, 6: Create, 7: Configure, 8: Delete, 9: Purge,
-    10: Pause,
+    10: Pause, 57: GiveUp,
     11: CreateGroup, 12: DeleteGroup, 13: Append, 14: Pull, 15: Ack, 16: Complete, 17: Nack, 18: Reject, 19: Release,
     20: Extend, 21: Expire, 22: Cancel, 23: Retry, 24: Trim, 25: Forget, 26: Sweep,
     27: SetMembers, 28: Outdate, 29: ForgetIds, 40: AddSchedule, 41: RemoveSchedule, 42: PauseSchedule,

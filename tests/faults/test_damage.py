@@ -93,6 +93,31 @@ def test_check_finds_all_of_it_and_the_rest_goes_on_when_it_is_given_up(stopped:
     assert received == [b"first", b"third"]
 
 
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_daemon_alone_goes_on_without_what_is_damaged_when_it_is_told_to(stopped: Stopped, how: str) -> None:
+    """Killed, it had made no checkpoint: then what lies behind the damaged entry goes, too."""
+    daemon, index = stopped(how)
+    assert flip(daemon.data) >= 1
+    words = [sys.executable, "-m", "penstock.cli", "check", "--data", str(daemon.data), "--set-aside", "--json"]
+    asked = subprocess.run(words, capture_output=True, text=True)
+    assert (asked.returncode, asked.stdout) == (2, ""), asked
+    done = subprocess.run([*words, "--yes"], capture_output=True, text=True)
+    assert done.returncode == 0, done
+    gone = [json.loads(line) for line in done.stdout.splitlines()]
+    assert gone[0]["entry"] == index
+    assert "1 messages and 0 results were given up" in done.stderr, "of one behind it, if it ends the log"
+    assert ("the log ends before entry" in done.stderr) == (how == "kill")
+    [copy] = daemon.data.glob("set-aside-*.msgpack")
+    assert str(copy) in done.stderr
+    assert check_of(daemon).returncode == 0
+    received: list[bytes] = []
+    left = [b"first", b"third"] if how == "stop" else [b"first"]
+    with daemon, penstock.connect(daemon.endpoint) as client:
+        receive_all(client, received, len(left))
+        assert client.describe("q").ready == 0
+    assert received == left
+
+
 def test_check_of_a_node_of_a_cluster_notes_what_its_next_start_is_to_fetch(stopped: Stopped) -> None:
     daemon, index = stopped("stop")
     flip(daemon.data)

@@ -79,6 +79,7 @@ EXAMPLES: dict[type[Any], st.SearchStrategy[Any]] = {
     m.PauseSchedule: st.builds(m.PauseSchedule, text, st.booleans(), text),
     m.FireSchedule: st.builds(m.FireSchedule, text, numbers, st.none() | numbers, numbers),
     m.RunSchedule: st.builds(m.RunSchedule, text),
+    m.GiveUp: st.builds(m.GiveUp, st.lists(numbers, max_size=3).map(tuple)),
 }
 entries = st.builds(
     Entry, st.integers(1, 2**60), numbers, numbers, numbers, st.integers(-(2**63), 2**63 - 1),
