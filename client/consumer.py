@@ -53,7 +53,7 @@ class BaseConsumer(Generic[M, R]):
         self._lock = connection.lock
         self._stopped = False
         self._closed = False
-        self._settler = Settler(connection, queue, lease_ms)
+        self._settler = Settler(connection, queue, lease_ms, self._lose_lease)
         pull = {"queue": queue, "group": group, "lease_ms": lease_ms}
         self._intake = Intake(self, connection, self._settler, pull, prefetch, renew)
 
@@ -178,6 +178,10 @@ class BaseConsumer(Generic[M, R]):
     def lose(self, delivery: Delivery) -> None:
         """Note that its lease has ended. The lock is held."""
         self._intake.lose(delivery, "its lease has ended")
+
+    def _lose_lease(self, lease: int) -> None:
+        if (delivery := self._intake.open.get(lease)) is not None:
+            self.lose(delivery)
 
     def _settle(
         self, op: str, messages: Sequence[BaseMessage], args: Mapping[str, Any], bodies: Sequence[bytes] | None = None

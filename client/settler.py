@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..peers import wire
@@ -20,8 +20,10 @@ log = logging.getLogger("penstock")
 class Settler:
     """Acknowledgements of one consumer: gathered, sent, and, when one message fails a request, taken apart."""
 
-    def __init__(self, connection: Channel, queue: str, lease_ms: int) -> None:
+    def __init__(self, connection: Channel, queue: str, lease_ms: int, on_lost: Callable[[int], None]) -> None:
+        """`on_lost` is told which lease has turned out to be gone."""
         self.lost = 0
+        self._on_lost = on_lost
         self._connection = connection
         self._queue = queue
         self._lease_ms = lease_ms
@@ -164,22 +166,26 @@ class Settler:
         )
 
     def _answered(self, settlement: Settlement, error: PenstockError | None) -> None:
-        if isinstance(error, LeaseLost) and settlement.count > 1 and settlement.op != "release":
+        if not isinstance(error, LeaseLost) or settlement.op == "release":
+            self._end(settlement, error)
+        elif settlement.parent is None:
+            self._probe(settlement, error)
+        elif settlement.count > 1:
             # One message that was taken away (a job that was cancelled) fails them all: find the others' way through.
-            if settlement.parent is not None:
-                self._halve(settlement)
-            else:
-                self._probe(settlement)
+            self._halve(settlement)
         else:
             self._end(settlement, error)
 
-    def _probe(self, settlement: Settlement) -> None:
-        # If the lease is gone, halving would only ask the same question a thousand times.
+    def _probe(self, settlement: Settlement, error: LeaseLost) -> None:
+        # If the lease is gone, halving would only ask the same question a thousand times; and what else came under it
+        # must not be handed out any more.
         def probed(request: Request) -> None:
-            if request.error is None and not request.body["lost"]:
+            if request.error is None and request.body["lost"]:
+                self._on_lost(settlement.lease)
+            elif request.error is None and settlement.count > 1:
                 self._halve(settlement)
-            else:
-                self._end(settlement, LeaseLost(f"the lease of messages of {self._queue!r} has ended"))
+                return
+            self._end(settlement, error)
 
         args = {"leases": [settlement.lease], "lease_ms": self._lease_ms}
         self._connection.ask(Request("extend", args, counted=True, then=probed))

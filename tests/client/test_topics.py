@@ -102,6 +102,23 @@ def test_what_is_in_hand_is_lost_by_a_seek(client: penstock.Client, topic: str) 
     assert client.describe_group(topic, "g").lag == 0
 
 
+@pytest.mark.parametrize("renew", [True, False])
+def test_what_was_leased_ahead_is_not_given_once_the_lease_is_known_to_be_lost(
+    client: penstock.Client, topic: str, renew: bool
+) -> None:
+    publish(client, topic, b"a", b"b", b"c", b"d")
+    with client.consumer(topic, group="g", renew=renew) as consumer:
+        message = consumer.receive(timeout=10)
+        assert message is not None
+        client.seek_group(topic, "g", 3)
+        with pytest.raises(penstock.LeaseLost):
+            message.ack().wait()
+        again = consumer.receive(timeout=10)
+        assert again is not None
+        assert again.body == b"d", "the others had been leased ahead, and were lost with the first one"
+        again.ack().wait()
+
+
 def test_a_replay_reads_past_all_groups(client: penstock.Client, topic: str) -> None:
     client.create_group(topic, "g")
     publish(client, topic, *[b"%d" % at for at in range(12_000)])
@@ -183,6 +200,28 @@ def test_a_message_that_dies_in_one_group_says_in_which(client: penstock.Client)
     assert letter.all_headers["penstock-group"] == "strict"
     assert letter.all_headers["penstock-offset"] == 0
     assert take(client, name, "lenient", 1) == [b"x"]
+
+
+def test_a_group_gets_its_dead_letters_again_and_no_other_group_does(client: penstock.Client) -> None:
+    name = f"again-{time.time_ns()}"
+    client.create_topic(name)
+    for group in ("strict", "lenient"):
+        client.create_group(name, group)
+    publish(client, name, b"x", b"y", b"z")
+    with client.consumer(name, group="strict") as consumer:
+        consumer.reject_many(consumer.receive_many(3, timeout=10), "no good").wait()
+    assert take(client, name, "lenient", 3) == [b"x", b"y", b"z"]
+    assert client.retry_group(name, "strict", limit=1) == 1
+    assert client.retry_group(name, "strict") == 2
+    assert client.retry_group(name, "strict") == 0
+    with client.consumer(name, group="strict") as consumer:
+        messages = consumer.receive_many(3, timeout=10)
+        assert [(message.body, message.offset, message.attempt, message.failures) for message in messages] == [
+            (b"x", 0, 2, 0), (b"y", 1, 2, 0), (b"z", 2, 2, 0),
+        ]  # fmt: skip
+        consumer.ack_many(messages).wait()
+    assert [group.lag for group in client.list_groups(name)] == [0, 0]
+    assert client.describe(f"{name}.dead").unfinished == 0
 
 
 def test_a_group_tells_its_lag_and_the_age_of_what_it_has_not_done(client: penstock.Client, topic: str) -> None:
