@@ -22,9 +22,12 @@ import click
 
 import penstock.peers
 
+from .mutant import Mutant
 from .plan import Outcome
-from .planted import MUTANTS, Mutant
+from .planted import MUTANTS as OF_CONSENSUS
+from .planted_features import MUTANTS as OF_FEATURES
 
+MUTANTS = [*OF_CONSENSUS, *OF_FEATURES]
 ROOT = Path(next(iter(penstock.peers.__path__))).parent
 ROOMS = ("peers", "peers/raft", "broker")
 RELOADED = ("penstock", "sim", "kit", "faults")

@@ -1,20 +1,8 @@
-"""The bugs that are planted, as edits of sources. A rule's number names what each breaks."""
+"""The bugs that are planted into the consensus and the disk, as edits of sources. The number names the broken rule."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-SEEDS_MAX = 200
-
-
-class Mutant(NamedTuple):
-    """`edits`: (what stands in one place of peers/ or broker/, what is put there)."""
-
-    name: str
-    rule: int
-    edits: tuple[tuple[str, str], ...]
-    seeds_max: int = SEEDS_MAX  # more for one that needs a rare meeting
-
+from .mutant import Mutant
 
 MUTANTS = [
     Mutant(
@@ -334,13 +322,11 @@ MUTANTS = [
         10,
         (
             (
-                "            for route, frames in heard:\n                self.clients.turn_away(route, frames)\n"
-                "        return self._end_turn(now_ms)\n",
+                "            self._turn_away(heard, shows=self.desk.state.applied >= self._sure)\n",
                 "            for command in list(self.upkeep.due(self.desk.now_ms, 1 << 40)):\n"
                 "                if isinstance(command, m.Expire):\n"
                 "                    self.desk.state.end_lease(self.desk.state.leases[command.lease])\n"
-                "            for route, frames in heard:\n                self.clients.turn_away(route, frames)\n"
-                "        return self._end_turn(now_ms)\n",
+                "            self._turn_away(heard, shows=self.desk.state.applied >= self._sure)\n",
             ),
         ),
     ),

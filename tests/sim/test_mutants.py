@@ -2,8 +2,8 @@
 
 import pytest
 
-from sim.mutants import hunt, plant
-from sim.planted import MUTANTS, Mutant
+from sim.mutant import Mutant
+from sim.mutants import MUTANTS, hunt, plant
 
 QUICK = (
     "truncate on any mismatch",

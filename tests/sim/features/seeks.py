@@ -74,6 +74,10 @@ def judge(ledger: Ledger) -> Iterator[str]:
     seeks = [entry.index for entry in ledger.entries if isinstance(entry.command, SeekGroup)]  # refused ones, too
     yield from one_at_a_time(ledger, SCROLL, GROUP, seeks)
     yield from one_at_a_time(ledger, SCROLL, OTHER)
+    for asked in ledger.done("group_seek", queue=SCROLL):
+        wanted = {"earliest": 0, "offset": asked.args["at"]}.get(asked.args["start"], asked.body["floor"])
+        if asked.body["floor"] != wanted:
+            yield f"a group that sought {wanted} at {asked.index} went to {asked.body['floor']}"
     given, sent = ledger.given(SCROLL, GROUP), ledger.sent(SCROLL)
     for offset, some in given.items():
         for delivery in some:
