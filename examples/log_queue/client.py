@@ -24,10 +24,11 @@ class Client:
         self._consumers: dict[int, penstock.Consumer] = {}
 
     def create_topic(self, topic: str) -> bool:
-        """True: it is new. False: it was there already."""
+        """True: it is new. False: it was there already. Raises NoSuchTopic if a queue has this name."""
         try:
             self._client.create_topic(topic)
         except penstock.AlreadyExists:
+            self._check_topic(topic)
             return False
         return True
 
@@ -35,7 +36,7 @@ class Client:
         return [info.name for info in self._client.list_topics() if not info.name.startswith(RESERVED)]
 
     def register_producer(self, topic: str) -> int:
-        """The id of a new producer. A topic that is not there is made."""
+        """The id of a new producer. A topic that is not there is made. Raises as `create_topic`."""
         self.create_topic(topic)
         return self._producer_ids.register(topic)
 
@@ -111,9 +112,11 @@ class Client:
 
     def _check_topic(self, topic: str) -> None:
         try:
-            self._client.describe(topic)
+            info = self._client.describe(topic)
         except (penstock.NotFound, penstock.InvalidArgument) as error:
             raise NoSuchTopic(f"there is no topic {topic!r}") from error
+        if info.kind != "topic":  # the work of others: it is not to be mixed with messages of ours
+            raise NoSuchTopic(f"{topic!r} is a queue of Penstock, and no topic")
 
 
 def _group(consumer_id: int) -> str:

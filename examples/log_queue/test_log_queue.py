@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 
+import penstock
 from log_queue import Client, Consumer, Mismatch, NoSuchConsumer, NoSuchProducer, NoSuchTopic, Producer
 from penstock.cli.private import PrivateDaemon
 
@@ -52,6 +53,15 @@ def test_create_topic_new(client: Client, missing: str) -> None:
 def test_create_topic_existing(client: Client, topic: str) -> None:
     assert client.create_topic(topic) is False
     assert client.list_topics().count(topic) == 1
+
+
+def test_a_queue_of_the_same_name_is_no_topic(client: Client, broker: str, missing: str) -> None:
+    with penstock.connect(f"tcp://{broker}") as other:
+        other.create_queue(missing)
+        for use in (client.create_topic, client.register_producer, client.register_consumer):
+            with pytest.raises(NoSuchTopic, match="is a queue"):
+                use(missing)
+        assert other.describe(missing).unfinished == 0
 
 
 def test_the_list_shows_what_was_created_and_nothing_of_ours(client: Client, topic: str, other: str) -> None:
