@@ -186,7 +186,7 @@ def job_result(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> 
     queue = job_queue(state, ask.name_of(args, "queue"))
     offset = ask.integer(args, "offset", 0, ask.OFFSET_MAX)
     info = Jobs(state, queue, now_ms).describe(offset)
-    if info["status"] in ("queued", "delayed", "running", "failed"):
+    if info["status"] in ("queued", "delayed", "waiting", "running", "failed"):
         return None
     outcome = queue.outcomes.at(offset)
     raw = None

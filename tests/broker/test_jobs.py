@@ -217,6 +217,15 @@ def test_results_go_to_the_result_queue_and_live_as_long_as_one_of_both(world: W
     assert len(world.disk.log) < 40
 
 
+def test_who_asks_for_the_result_of_a_job_that_waits_for_its_parents_waits_too(world: World, ana: Client) -> None:
+    ana.append("jobs", b"parent")
+    ana.do("append", wire.pack_payload([b"child"]), queue="jobs", count=1, after=[["jobs", 0, 1]])
+    sequence = ana.ask("job_result", queue="jobs", offset=1, wait_ms=60_000)
+    assert ana.heard() == []
+    Client(world, "bob").do("job_cancel", queue="jobs", offset=1)
+    assert [(it.sequence, it.ok["status"]) for it in ana.heard()] == [(sequence, "cancelled")]
+
+
 def test_a_call_waits_for_its_job_and_is_never_appended_twice(world: World, ana: Client) -> None:
     sequence = ana.number("call")
     args = {"queue": "jobs", "wait_ms": 600_000}
