@@ -39,6 +39,10 @@ EXIT_CODES: Final[dict[type[Exception], int]] = {
 }  # every other error: FAILED
 
 
+class ReaderGone(Exception):
+    """Nobody reads what we print any more. By this name, since click makes an exit code 1 of a BrokenPipeError."""
+
+
 class Refused(PenstockError):
     """The command itself refuses: what is asked for makes no sense here."""
 

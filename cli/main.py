@@ -28,7 +28,7 @@ from . import (
     schedules,
     topics,
 )
-from .exits import INTERRUPTED, OK, USAGE, exit_code, tell
+from .exits import INTERRUPTED, OK, USAGE, ReaderGone, exit_code, tell
 from .options import Root
 
 TERMINATED: Final = 143  # 128 + SIGTERM
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         # The interpreter flushes stdout once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE

@@ -11,6 +11,7 @@ import click
 
 from ..peers.errors import Closed, InvalidArgument, Timeout
 from ..peers.units import duration_ms, size_bytes
+from .exits import ReaderGone
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -148,7 +149,10 @@ class Root(Noun):
 
     def invoke(self, ctx: click.Context) -> Any:
         ctx.obj = _take(ctx, Options())
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
 
 def complete_names(kind: str | None) -> Callable[[click.Context, click.Parameter, str], list[str]]:

@@ -98,3 +98,16 @@ def test_an_interrupted_pull_exits_130_and_gives_back_what_it_held(shell: Any, q
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert shell.json("queue", "show", queue)[0]["ready"] == 1
+
+
+def test_who_prints_to_a_reader_that_has_gone_ends_with_141(shell: Any, queue: str) -> None:
+    shell.ok("push", queue, "-", stdin="line\n" * 20_000)
+    words = [sys.executable, "-m", "penstock.cli", "pull", queue, "-n", "0", "--endpoint", shell.endpoint]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 141
+    assert shell.json("queue", "show", queue)[0]["ready"] == 20_000
