@@ -294,6 +294,20 @@ class Group:
                     break
         return bool(freed)
 
+    def reopen(self, first: int, end: int) -> list[tuple[int, int]]:
+        """What of [first, end) has ended is open again: which stretches those are, for the caller to place."""
+        alive = RangeSet(self.acked.gaps(max(first, self.floor), end))
+        ended = list(alive.gaps(first, end))
+        for start, stop in ended:
+            assert stop <= self.cursor, (stop, self.cursor)
+            if start >= self.floor:
+                self.acked.cut(start, stop)
+                continue
+            if stop < self.floor:
+                self.acked.add(stop, self.floor)
+            self.floor = start
+        return ended
+
     def has_ended(self, offset: int) -> bool:
         """Whether the message is terminal."""
         return offset < self.floor or self.acked.end_at(offset) is not None

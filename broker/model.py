@@ -18,6 +18,7 @@ from . import (
     give_up,
     parents,
     publish,
+    reviving,
     scheduling,
     topics,
     transfer,
@@ -116,6 +117,8 @@ class Model:
                 return topics.delete_group(state, command)
             case m.SeekGroup():
                 return topics.seek_group(state, command)
+            case m.RetryGroup():
+                return reviving.retry_group(state, command)
             case m.AddSchedule():
                 return scheduling.add(state, entry, command)
             case m.RemoveSchedule():

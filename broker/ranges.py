@@ -127,6 +127,19 @@ class RangeSet:
                 return
             self.pop_first()
 
+    def cut(self, start: int, end: int) -> None:
+        """Take out [start, end), all of which is there."""
+        chunk = bisect_right(self._lows, start) - 1
+        at = bisect_right(self._starts[chunk], start) - 1
+        low, high = self._starts[chunk][at], self._ends[chunk][at]
+        assert low <= start < end <= high, (low, start, end, high)
+        self._delete(chunk, at)
+        self.total -= high - low
+        if low < start:
+            self.add(low, start)
+        if end < high:
+            self.add(end, high)
+
     def gaps(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The stretches of [start, end) that are not in the set."""
         while start < end:

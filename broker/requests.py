@@ -21,6 +21,7 @@ LEASES_MAX = 100_000
 DELAY_MAX_MS = 10 * 365 * 86_400_000
 OFFSET_MAX = 2**62
 REASON_MAX = 10_000
+LETTERS_MAX = 10_000  # dead letters of a group in one request
 WAIT_MAX_MS = 3_600_000
 NO_PAYLOAD = b""
 
@@ -160,6 +161,11 @@ def _group_seek(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
     return Proposal(m.SeekGroup(name_of(args, "topic"), name_of(args, "group"), *beginning(args)), NO_PAYLOAD)
 
 
+def _group_retry(args: Args, payload: bytes | None, bounds: Bounds) -> Proposal:
+    limit = integer(args, "limit", 1, LETTERS_MAX, 1000)
+    return Proposal(m.RetryGroup(name_of(args, "topic"), name_of(args, "group"), limit), NO_PAYLOAD)
+
+
 def beginning(args: Args) -> tuple[str, int]:
     """Where reading begins: `start`, and `at`, which only an offset and a time need."""
     start = choice(args, "start", STARTS, EARLIEST)
@@ -269,4 +275,5 @@ COUNTED: dict[str, Callable[[Args, bytes | None, Bounds], Proposal]] = {
     "append": _append, "ack": _ack, "nack": _nack, "reject": _reject, "release": _release,
     "extend": _extend, "create": _create, "configure": _configure, "delete": _delete, "purge": _purge, "pause": _pause,
     "resume": _resume, "group_create": _group_create, "group_seek": _group_seek, "group_delete": _group_delete,
+    "group_retry": _group_retry,
 }  # fmt: skip

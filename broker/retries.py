@@ -123,7 +123,7 @@ def bury(state: State, queue: Queue, group: Group, spans: list[Span], why: Why) 
             if why.text and why.text != why.dead:
                 note["penstock-error"] = why.text[: notes.REASON_MAX]
             if queue.kind != QUEUE:  # the other groups have nothing to do with it
-                note["penstock-group"] = group.name
+                note |= {"penstock-group": group.name, "penstock-attempt": span.attempt}
             share(state, dead_queue, extent, start, stop, note)
         count = span.end - span.first
         if queue.kind == QUEUE:

@@ -10,6 +10,7 @@ from ..peers.errors import InvalidArgument, NotFound, PenstockError
 from .cancelling import take_waiting, waiting_parts
 from .endings import add_outcome
 from .jobs import Jobs, job_queue
+from .options import QUEUE
 from .origins import note_at, note_that_stays
 from .publish import make_room
 from .queues import Queue
@@ -100,6 +101,11 @@ def _find(state: State, queue: Queue, among: list[Queue], dead_offset: int, offs
 
 def retry_dead(state: State, command: m.RetryDead) -> Answer:
     """The oldest dead letters that came from a queue become new jobs of it."""
+    if state.queue(command.queue).kind != QUEUE:
+        raise InvalidArgument(
+            f"{command.queue} is a topic and has no jobs",
+            "dead letters of a topic are those of its groups: retry a group",
+        )
     queue = job_queue(state, command.queue)
     letters: list[Letter] = []
     left = command.limit

@@ -1,4 +1,4 @@
-"""penstock group: create, list, show, seek, delete."""
+"""penstock group: create, list, show, seek, retry, delete."""
 
 from __future__ import annotations
 
@@ -87,6 +87,18 @@ def seek(options: Options, topic: str, group: str, start: str, at: str | None) -
     begin = start_at(start, at)
     with options.connect() as client:
         output.one(info_row(client.seek_group(topic, group, begin)), options.json)
+
+
+@group.command()
+@topic_argument
+@group_argument
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the oldest first.")
+@click.pass_obj
+def retry(options: Options, topic: str, group: str, limit: int | None) -> None:
+    """Give GROUP its dead letters of TOPIC again; no other group gets them."""
+    with options.connect() as client:
+        retried = client.retry_group(topic, group, limit)
+        output.one({"topic": topic, "group": group, "retried": retried}, options.json)
 
 
 @group.command()

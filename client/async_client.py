@@ -65,6 +65,7 @@ class AsyncClient(
 
     create_group = awaited(Client.create_group)
     seek_group = awaited(Client.seek_group)
+    retry_group = awaited(Client.retry_group)
     list_groups = awaited(Client.list_groups)
     describe_group = awaited(Client.describe_group)
     delete_group = awaited(Client.delete_group)

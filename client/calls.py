@@ -109,6 +109,16 @@ def seek_group(topic: str, group: str, start: Mapping[str, Any]) -> Steps[GroupI
     return GroupInfo.from_body(answer.body)
 
 
+def retry_group(topic: str, group: str, limit: int | None) -> Steps[int]:
+    retried, more = 0, True
+    while more and retried != limit:
+        asked = RANGE_MAX if limit is None else min(limit - retried, RANGE_MAX)
+        body = (yield _command("group_retry", topic=topic, group=group, limit=asked)).body
+        retried += int(body["count"])
+        more = body["count"] == asked
+    return retried
+
+
 # -- jobs --------------------------------------------------------------------------------------------------------------
 
 

@@ -142,6 +142,14 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
         """
         return self._run(calls.seek_group(topic, group, pack_start(start)))
 
+    def retry_group(self, topic: str, group: str, limit: int | None = None) -> int:
+        """Give a group its dead letters of a topic again, the oldest `limit` of them, and no other group: how many
+        those are. Their failures are forgotten.
+
+        Letters whose messages the topic no longer keeps stay where they are. Raises NotFound, InvalidArgument.
+        """
+        return self._run(calls.retry_group(topic, group, limit))
+
     def list_groups(self, topic: str, *, consistency: Consistency = "primary") -> list[GroupInfo]:
         """The groups of a topic, by name, each with its counts and its lag. `consistency` as in `list_queues`. Raises
         NotFound."""

@@ -82,6 +82,14 @@ class SeekGroup(NamedTuple):
     at: int
 
 
+class RetryGroup(NamedTuple):
+    """Dead letters of a group are its messages again, the oldest first, `limit` of them."""
+
+    topic: str
+    group: str
+    limit: int
+
+
 class Append(NamedTuple):
     queue: str
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
@@ -313,6 +321,7 @@ Command = (
     | DeleteGroup | Append | Pull | Ack | Complete | Nack | Reject | Release | Extend | Expire | Cancel | Retry | Trim
     | Forget | Sweep | SetMembers | Outdate | ForgetIds | AddSchedule | RemoveSchedule | PauseSchedule | FireSchedule
     | RunSchedule | Progress | LogLines | RetryDead | Move | Call | ForgetJob | SeekGroup
+    | RetryGroup
 )  # fmt: skip
 
 KINDS: dict[int, type[Any]] = {
@@ -322,6 +331,6 @@ KINDS: dict[int, type[Any]] = {
     20: Extend, 21: Expire, 22: Cancel, 23: Retry, 24: Trim, 25: Forget, 26: Sweep,
     27: SetMembers, 28: Outdate, 29: ForgetIds, 40: AddSchedule, 41: RemoveSchedule, 42: PauseSchedule,
     43: FireSchedule, 44: RunSchedule, 45: Progress, 46: LogLines, 47: RetryDead, 48: Move, 49: Call, 50: ForgetJob,
-    55: SeekGroup,
+    55: SeekGroup, 56: RetryGroup,
 }  # fmt: skip
 CODES: dict[type[Any], int] = {kind: code for code, kind in KINDS.items()}

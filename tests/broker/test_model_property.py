@@ -40,7 +40,7 @@ DROP_MAX = 3  # so small that purges and deletes are swept in many commands
 FORGET_MAX = 2
 CHANGES = (
     "create", "configure", "earliest", "latest", "trim", "forget", "resume", "resume", "purge", "pause", "delete",
-    "delete group", "offset", "time", "seek",
+    "delete group", "offset", "time", "seek", "retry group",
 )  # fmt: skip
 REFUSALS = ("AlreadyExists", "InvalidArgument", "LeaseLost", "NotFound", "ProtocolError", "QueueFull", "SessionExpired")
 
@@ -220,7 +220,7 @@ class TwoModels(JobRules):
             self.make(who, name, kind, options)
         elif verb == "configure":
             self.configure(who, at, wild, options)
-        elif verb in ("delete group", "seek", *STARTS):
+        elif verb in ("delete group", "seek", "retry group", *STARTS):
             self.change_groups(who, at, wild, group, verb, some)
         elif verb == "trim":
             self.trim(at, wild, some)
@@ -256,11 +256,19 @@ class TwoModels(JobRules):
         if verb == "delete group":
             self.both(session, m.DeleteGroup(topic, group), lambda: self.naive.delete_group(topic, group))
             return
+        if verb == "retry group":
+            died = self.naive.died()
+            if died and not wild:
+                topic, group = died[at % len(died)]
+            command = m.RetryGroup(topic, group, 1 + some)
+            answer, count = self.both(session, command, lambda: self.naive.retry_group(topic, group, 1 + some))
+            assert count is None or answer.body == {"count": count}
+            return
         start = verb if verb in STARTS else STARTS[(some + at) % len(STARTS)]
         place = self.now_ms - 5 * some if start == "time" else some if start == "offset" else 0
         if verb == "seek":
-            command = m.SeekGroup(topic, group, start, place)
-            self.both(session, command, lambda: self.naive.seek_group(topic, group, start, place))
+            sought = m.SeekGroup(topic, group, start, place)
+            self.both(session, sought, lambda: self.naive.seek_group(topic, group, start, place))
         else:
             made = m.CreateGroup(topic, group, start, place)
             self.both(session, made, lambda: self.naive.create_group(topic, group, start, place))
@@ -698,8 +706,8 @@ def kept_extents(queue: queues.Queue) -> list[Any]:
     return found
 
 
-# Of a node, not of messages; and those of jobs, which test_jobs and test_notes try.
-ELSEWHERE = {"Noop", "Refuse", "Count", "SetMembers"}
+# Of a node, not of messages; and what is damaged, which test_set_aside tries.
+ELSEWHERE = {"Noop", "Refuse", "Count", "SetMembers", "GiveUp"}
 ROUNDS_MAX = 8  # of other dice, until every command and every refusal has come up often enough
 
 

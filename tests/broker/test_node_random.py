@@ -27,7 +27,8 @@ WEIGHTS = {
     "append": 24, "pull": 16, "ack": 6, "complete": 6, "nack": 6, "reject": 3, "release": 3, "extend": 3,
     "job_result": 4, "outcomes": 4, "job_cancel": 3, "job_retry": 3, "jobs": 2, "job_status": 2, "peek": 2, "list": 1,
     "describe": 1, "status": 1, "ping": 1, "create": 3, "configure": 1, "delete": 1, "purge": 1, "pause": 1,
-    "resume": 3, "group_create": 3, "group_seek": 2, "group_delete": 1, "read": 2, "bye": 1,
+    "resume": 3, "group_create": 3, "group_seek": 2, "group_delete": 1, "group_retry": 2, "read": 2,
+    "bye": 1,
     "job_retry_dead": 5, "move": 6, "job_progress": 9, "job_log": 9, "job_forget": 3, "call": 4, "job_info": 2,
     "job_explain": 2,
 }  # fmt: skip
@@ -100,6 +101,8 @@ class Crowd:
             }
         if verb == "configure":
             return {"name": queue, "options": dice.choice([{"max_failures": 2}, {"result_ttl_ms": 500}])}
+        if verb == "group_retry":
+            return {"topic": "t", "group": "g", "limit": dice.choice([1, 3])}
         if verb in ("group_create", "group_seek", "group_delete", "read"):
             starts = {"start": "earliest"}, {"start": "latest"}, {"start": "offset", "at": dice.randrange(9)}
             args = {"topic": "t", "wait_ms": wait_ms} if verb == "read" else {"topic": "t", "group": "g"}

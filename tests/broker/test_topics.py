@@ -125,3 +125,119 @@ def test_where_groups_are_survives_a_restart_from_a_checkpoint() -> None:
     world.restart(clean=False)
     again = Client(world, "ana", client.session)
     assert again.pull("news", 9, group="g").bodies == [b"b", b"c"]
+
+
+LEASED = {"group": "g", "lease_ms": 600_000}
+
+
+def dead_in_a_group(world: World, bodies: tuple[bytes, ...] = (b"a", b"b", b"c", b"d")) -> Client:
+    """A topic with the groups g, in which 1 and 2 have died and 0 and 3 are done, and h, which has all before it."""
+    client = Client(world, "ana")
+    client.do("create", name="news", kind="topic", options={"max_failures": 2})
+    for group in "gh":
+        client.do("group_create", topic="news", group=group, start="earliest")
+    client.append("news", *bodies)
+    client.do("release", lease=client.pull("news", 9, **LEASED).ok["lease"])
+    lease = client.pull("news", 9, **LEASED).ok["lease"]
+    client.do("ack", lease=lease, ranges=[[0, 1], [3, 1]])
+    client.do("reject", lease=lease, ranges=[[1, 2]])
+    return client
+
+
+def retried(client: Client, **args: int) -> int:
+    count: int = client.do("group_retry", topic="news", group="g", **args).ok["count"]
+    return count
+
+
+def test_dead_letters_of_a_group_are_its_messages_again_and_of_no_other_group() -> None:
+    world = World()
+    client = dead_in_a_group(world)
+    assert client.do("group_retry", topic="news", group="h").ok["count"] == 0
+    assert retried(client, limit=1) == 1
+    assert retried(client) == 1
+    assert retried(client) == 0
+    given = client.pull("news", 9, **LEASED)
+    assert given.bodies == [b"b", b"c"]
+    assert [each[2:] for each in given.ok["ranges"]] == [(3, given.ok["ranges"][0][3], 0)]  # the attempt goes on
+    assert client.do("describe", name="news.dead").ok["ready"] == 0
+    assert client.pull("news", 9, group="h").bodies == [b"a", b"b", b"c", b"d"]
+    client.do("ack", lease=given.ok["lease"], ranges=[[1, 2]])
+    (group, _) = client.do("describe", name="news").ok["groups"]
+    assert (group["floor"], group["lag"], group["done"], group["dead"]) == (4, 0, 4, 2)
+
+
+def test_dead_letters_that_came_back_outlive_a_restart() -> None:
+    for entries in (1, 10_000):  # from a checkpoint, and from the log
+        world = World(limits=Limits(checkpoint_entries=entries))
+        client = dead_in_a_group(world)
+        assert retried(client, limit=1) == 1
+        world.restart(clean=False)
+        again = Client(world, "ana", client.session)
+        assert again.pull("news", 9, **LEASED).bodies == [b"b"]
+        assert retried(again) == 1
+        assert again.pull("news", 9, **LEASED).bodies == [b"c"]
+
+
+def test_what_died_again_can_be_retried_again() -> None:
+    client = dead_in_a_group(World())
+    for _ in range(3):
+        assert retried(client) == 2
+        lease = client.pull("news", 9, **LEASED).ok["lease"]
+        assert client.do("nack", lease=lease, ranges=[[1, 2]], delay_ms=0).ok["dead"] == 0
+        lease = client.pull("news", 9, **LEASED).ok["lease"]
+        assert client.do("nack", lease=lease, ranges=[[1, 2]], delay_ms=0).ok["dead"] == 2
+
+
+def test_a_letter_whose_message_is_past_its_retention_stays() -> None:
+    world = World()
+    client = dead_in_a_group(world)
+    client.do("configure", name="news", options={"retention_messages": 2})
+    world.advance(10_000)
+    assert retried(client) == 1
+    assert client.pull("news", 9, **LEASED).bodies == [b"c"]
+    assert client.do("peek", name="news.dead").bodies == [b"b"]
+
+
+def test_a_letter_of_a_topic_that_was_deleted_is_none_of_its_successor() -> None:
+    world = World()
+    client = dead_in_a_group(world)
+    client.do("delete", name="news")
+    again = dead_in_a_group(world, (b"A", b"B", b"C", b"D"))
+    assert retried(again) == 2
+    assert again.pull("news", 9, **LEASED).bodies == [b"B", b"C"]
+    assert again.do("peek", name="news.dead").bodies == [b"b", b"c"]
+
+
+def test_a_letter_that_somebody_has_leased_stays_his() -> None:
+    client = dead_in_a_group(World())
+    lease = client.pull("news.dead", 1, lease_ms=600_000).ok["lease"]
+    assert retried(client) == 1
+    assert client.do("ack", lease=lease, ranges=[[0, 1]]).status == "ok"
+
+
+def test_what_a_group_has_before_it_anyway_comes_once() -> None:
+    client = dead_in_a_group(World())
+    client.do("group_seek", topic="news", group="g", start="earliest")
+    assert retried(client) == 2
+    assert client.pull("news", 9, **LEASED).bodies == [b"a", b"b", b"c", b"d"]
+    assert client.do("describe", name="news.dead").ok["ready"] == 0
+
+
+def test_a_retried_message_waits_until_its_key_is_free() -> None:
+    client = Client(World(), "ana")
+    client.do("create", name="news", kind="topic", options={"ordered_by": "key"})
+    client.do("group_create", topic="news", group="g", start="earliest")
+    client.append("news", b"a", b"b", headers=[{"penstock-key": "x"}] * 2)
+    client.do("reject", lease=client.pull("news", 9, **LEASED).ok["lease"], ranges=[[0, 1]])
+    later = client.pull("news", 9, **LEASED)
+    assert later.bodies == [b"b"]
+    assert retried(client) == 1
+    assert client.pull("news", 9, **LEASED).bodies == []
+    client.do("ack", lease=later.ok["lease"], ranges=[[1, 1]])
+    assert client.pull("news", 9, **LEASED).bodies == [b"a"]
+
+
+def test_a_queue_has_no_groups_to_retry() -> None:
+    client = dead_in_a_group(World())
+    assert client.do("group_retry", topic="news.dead", group="g").status == "InvalidArgument"
+    assert client.do("group_retry", topic="news", group="none").status == "NotFound"

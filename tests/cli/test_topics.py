@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from kit.daemons import until
 
+import penstock
+
 
 def error_of(done: Any) -> Any:
     return json.loads(done.stderr.splitlines()[-1])["error"]
@@ -60,6 +62,21 @@ def test_a_group_is_created_shown_moved_and_deleted(shell: Any, topic: str) -> N
     assert line[:2] == ["g", "0"]
     assert shell.json("group", "delete", topic, "g", "--yes") == [{"deleted": "g", "topic": topic}]
     assert shell("group", "show", topic, "g").returncode == 3
+
+
+def test_a_group_gets_its_dead_letters_again(shell: Any, topic: str) -> None:
+    for group in ("g", "h"):
+        shell.ok("group", "create", topic, group)
+    with penstock.connect(shell.endpoint) as client, client.consumer(topic, group="g") as consumer:
+        consumer.reject_many(consumer.receive_many(3, timeout=10)).wait()
+    assert shell.json("group", "retry", topic, "g", "--limit", "1") == [{"topic": topic, "group": "g", "retried": 1}]
+    assert shell.json("group", "retry", topic, "g")[0]["retried"] == 2
+    assert shell.json("group", "retry", topic, "h")[0]["retried"] == 0
+    assert shell.ok("pull", topic, "--group", "g", "-n", "3", "--ack") == "a\nb\nc\n"
+    assert shell("group", "retry", topic, "nobody").returncode == 3
+    done = shell("job", "retry", "--dead", "--queue", topic)
+    assert done.returncode == 2
+    assert "retry a group" in done.stderr
 
 
 @pytest.mark.parametrize(

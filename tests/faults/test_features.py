@@ -439,6 +439,24 @@ def a_topic_keeps_its_groups_its_times_and_its_bounds(client: Client) -> Telling
     until(lambda: client.describe("news").first == 2, "the new primary looks after what is kept")
 
 
+@story
+def dead_letters_of_a_group_come_back_to_it(client: Client) -> Telling:
+    client.create_topic("post", max_failures=1)
+    for group in ("strict", "other"):
+        client.create_group("post", group)
+    send(client, "post", b"0", b"1")
+    with client.consumer("post", group="strict", prefetch=0) as consumer:
+        for _ in range(2):
+            take(consumer).nack().wait(LIMIT_S)
+    assert client.retry_group("post", "strict", limit=1) == 1
+    yield
+    assert client.retry_group("post", "strict") == 1
+    for group in ("strict", "other"):
+        with client.consumer("post", group=group, prefetch=0) as consumer:
+            assert bodies(consumer, 2) == [b"0", b"1"]
+    assert client.describe("post.dead").unfinished == 0
+
+
 # -- jobs -------------------------------------------------------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ class Message:
     origin: tuple[str, int, int, str] | None = None  # of a dead letter: queue, offset, failures, reason
     asked: dict[str, Any] = field(default_factory=dict)
     key: str | None = None
+    died: tuple[str, int] | None = None  # of a dead letter of a topic: group, attempt
 
 
 @dataclass
@@ -223,6 +224,36 @@ class Naive:
         self._end_leases(queue, group)
         queue.add_group(group, first)
         queue.done[group], queue.dead[group] = done, dead
+
+    def died(self) -> list[tuple[str, str]]:
+        """The topics and groups that have dead letters."""
+        letters = [each for queue in self.queues.values() for each in queue.messages if each.died and each.origin]
+        return [(each.origin[0], each.died[0]) for each in letters if each.origin and each.died]
+
+    def retry_group(self, name: str, group: str, limit: int) -> int:
+        topic = self._topic(name)
+        if group not in topic.groups:
+            raise Refused("NotFound")
+        count = 0
+        for other, letters in self.queues.items():
+            if letters.kind != "queue" or not other.startswith(name + ".dead"):
+                continue
+            for letter in letters.messages:
+                place = letters.groups[""][letter.offset]
+                origin, died = letter.origin, letter.died
+                if count == limit or place.state in (LEASED, *ENDED) or origin is None or died is None:
+                    continue
+                offset = origin[1]
+                if (origin[0], died[0]) != (name, group) or not topic.trimmed <= offset < topic.next:
+                    continue
+                if topic.messages[offset].token != letter.token:
+                    continue
+                if topic.groups[group][offset].state in ENDED:
+                    topic.groups[group][offset] = Place(READY, died[1])
+                place.state = "retried"
+                self._ended(letters, "", letter.offset, "cancelled")
+                count += 1
+        return count
 
     def delete_group(self, topic: str, group: str) -> None:
         queue = self._topic(topic)
@@ -593,6 +624,7 @@ class Naive:
             if queue.kind == "queue":
                 queue.outcomes.append((self.index, offset, "dead", place.attempt, place.failures, letters.next))
             self._share(letters, message, origin)
+            letters.messages[-1].died = (group, place.attempt) if queue.kind == "topic" else None
             place.state = "dead"
         for offset in offsets:
             self._ended(queue, group, offset, "dead")

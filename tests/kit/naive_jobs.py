@@ -91,6 +91,7 @@ class NaiveJobs(Naive):
     def _hand_over(self, queue: NaiveQueue, target: NaiveQueue, offset: int, origin: Any) -> None:
         message = queue.messages[offset]
         self._share(target, message, origin)
+        target.messages[-1].died = message.died if origin is not None else None
         if message.asked.get("priority") and not target.options["ordered_by"]:
             target.groups[""][target.next - 1].shelved = True
         place = queue.groups[""][offset]

@@ -94,7 +94,7 @@ class Client:
 
 COUNTED = {
     "append", "ack", "complete", "nack", "reject", "release", "extend", "create", "configure", "delete", "purge",
-    "pause", "resume", "group_create", "group_seek", "group_delete", "job_cancel", "job_retry", "bye",
+    "pause", "resume", "group_create", "group_seek", "group_delete", "group_retry", "job_cancel", "job_retry", "bye",
     "job_retry_dead", "move", "job_progress", "job_log", "job_forget", "call",
     "cluster_add", "cluster_remove", "schedule_add", "schedule_remove", "schedule_pause", "schedule_resume",
     "schedule_run",

@@ -97,6 +97,8 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
         "topic": NO_NAME, "group": NO_NAME, "start": (*NO_TEXT, "middle"), "at": NO_AT_OF_LATEST}),
     "group_seek": ({"topic": "news", "group": "g", "start": "offset", "at": 0}, None, {
         "topic": NO_NAME, "group": NO_NAME, "start": (*NO_TEXT, "middle"), "at": (*NO_NUMBER, 1)}),
+    "group_retry": ({"topic": "news", "group": "g"}, None, {
+        "topic": NO_NAME, "group": NO_NAME, "limit": (*NO_COUNT, 10_001)}),
     "group_delete": ({"topic": "news", "group": "g"}, None, {"topic": NO_NAME, "group": NO_NAME}),
     "append": ({"queue": "jobs", "count": 1}, ONE, {
         "queue": NO_NAME, "count": NO_COUNT, "payload": NO_PAYLOAD, **PROPERTIES}),
@@ -110,7 +112,7 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
         "error": ("text", 1, [b"x"], DEEP), "reason": (1, b"x", None, "x" * 20_000, DEEP)}),
     "reject": ({"lease": 1, "ranges": [[0, 1]]}, None, {
         "lease": NO_NUMBER, "ranges": NO_RANGES, "reason": (1, b"x", None, "x" * 20_000, DEEP),
-        "error": ("text", 1, DEEP)}),
+        "error": ("text", 1, DEEP), "error_text": (1, b"x", None, "x" * 20_000, DEEP)}),
     "release": ({"lease": 1}, None, {"lease": NO_NUMBER, "ranges": tuple(v for v in NO_RANGES if v is not None)}),
     "extend": ({"leases": [1], "lease_ms": 1000}, None, {
         "leases": (None, 1, [], ["1"], [1.0], [True], [[1]], {}, DEEP), "lease_ms": NO_COUNT}),
@@ -180,10 +182,11 @@ CATALOGUE: dict[str, tuple[dict[str, Any], bytes | None, dict[str, tuple[Any, ..
 DEFAULTED = {
     "append": ["payload", *PROPERTIES], "complete": ["payload", "outputs"], "create": ["options"],
     "configure": ["options"],
-    "group_create": ["start", "at"], "group_seek": ["start"], "nack": ["delay_ms", "error", "reason"],
+    "group_create": ["start", "at"], "group_seek": ["start"], "group_retry": ["limit"],
+    "nack": ["delay_ms", "error", "reason"],
     "job_cancel": ["count"], "job_retry": ["count"], "job_retry_dead": ["limit"], "move": ["limit"],
     "job_progress": ["text"], "call": ["count", "payload", "wait_ms", *PROPERTIES],
-    "reject": ["reason", "error"], "release": ["ranges"],
+    "reject": ["reason", "error", "error_text"], "release": ["ranges"],
     "pull": ["group", "bytes", "lease_ms", "wait_ms"], "list": ["kind", "limit", "after"], "peek": ["group", "limit"],
     "jobs": ["limit", "status", "after"], "outcomes": ["bytes", "limit", "wait_ms"], "job_result": ["wait_ms"],
     "schedule_add": ["tz", "missed", "overlap", "replace", "payload"], "schedules": ["limit", "after"],

@@ -33,6 +33,7 @@ EXAMPLES: dict[type[Any], st.SearchStrategy[Any]] = {
     m.Pause: st.builds(m.Pause, text, st.booleans()),
     m.CreateGroup: st.builds(m.CreateGroup, text, text, text, numbers),
     m.SeekGroup: st.builds(m.SeekGroup, text, text, text, numbers),
+    m.RetryGroup: st.builds(m.RetryGroup, text, text, numbers),
     m.DeleteGroup: st.builds(m.DeleteGroup, text, text),
     m.Append: st.builds(
         m.Append, text, numbers, numbers, st.booleans(), st.none() | options, st.none() | st.tuples(st.none() | text)
