@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -122,19 +123,20 @@ def result(options: Options, id: str, wait: float) -> int:
 @job.command()
 @ids_argument
 @click.pass_obj
-def cancel(options: Options, ids: tuple[str, ...]) -> None:
+def cancel(options: Options, ids: tuple[str, ...]) -> int:
     """Cancel jobs. The result of one that runs is refused; its task is told, and killed when its grace is over.
 
-    Of an id of several jobs, those are cancelled that have not ended."""
+    Of an id of several jobs, those are cancelled that have not ended. An id that is refused holds up no others."""
     with options.connect() as client:
-        for id in ids:
+
+        def cancel_one(id: str) -> dict[str, Any]:
             jobs = client.job_array(id)
-            if len(jobs) == 1:
-                jobs[0].cancel()
-                row: dict[str, Any] = {"id": id, "status": "cancelled"}
-            else:
-                row = {"id": id, "status": "cancelled", "jobs": jobs.cancel()}
-            output.rows([row], tuple(row), options.json)
+            if len(jobs) > 1:
+                return {"id": id, "status": "cancelled", "jobs": jobs.cancel()}
+            jobs[0].cancel()
+            return {"id": id, "status": "cancelled"}
+
+        return _each(options, ids, cancel_one)
 
 
 @job.command()
@@ -143,8 +145,9 @@ def cancel(options: Options, ids: tuple[str, ...]) -> None:
 @click.option("--queue", shell_complete=complete_names("queue"), help="With --dead: the queue.")
 @click.option("--limit", type=click.IntRange(min=1), help="With --dead: at most so many, the oldest first.")
 @click.pass_obj
-def retry(options: Options, ids: tuple[str, ...], dead: bool, queue: str | None, limit: int | None) -> None:
-    """Queue dead jobs again, each as a new job; of an id of several jobs, those that are dead."""
+def retry(options: Options, ids: tuple[str, ...], dead: bool, queue: str | None, limit: int | None) -> int:
+    """Queue dead jobs again, each as a new job; of an id of several jobs, those that are dead. An id that is refused
+    holds up no others."""
     if dead != (queue is not None) or dead == bool(ids) or (limit is not None and not dead):
         raise InvalidArgument(
             "which jobs is not clear", "give ids, or --dead with --queue, and --limit only with these"
@@ -153,10 +156,12 @@ def retry(options: Options, ids: tuple[str, ...], dead: bool, queue: str | None,
         if queue is not None:
             again = client.retry_dead(queue, limit=limit)
             output.one({"queue": queue, "retried": len(again), "retried_as": again.id or None}, options.json)
-        for id in ids:
+
+        def retry_one(id: str) -> dict[str, Any]:
             jobs = client.job_array(id)
-            row = {"id": id, "retried_as": jobs[0].retry().id if len(jobs) == 1 else jobs.retry().id}
-            output.rows([row], ("id", "retried_as"), options.json)
+            return {"id": id, "retried_as": jobs[0].retry().id if len(jobs) == 1 else jobs.retry().id}
+
+        return _each(options, ids, retry_one)
 
 
 @job.command()
@@ -169,6 +174,20 @@ def explain(options: Options, id: str) -> None:
         if reasons[0].code == "unknown":
             raise NotFound(reasons[0].text)
         output.rows((reason._asdict() for reason in reasons), ("code", "text"), options.json)
+
+
+def _each(options: Options, ids: Sequence[str], act: Callable[[str], dict[str, Any]]) -> int:
+    """Do it for each id. The exit code is that of the first that was refused."""
+    code = OK
+    for id in ids:
+        try:
+            row = act(id)
+        except (InvalidArgument, NotFound) as error:
+            tell(error, options.json)
+            code = code or exit_code(error)
+        else:
+            output.rows([row], tuple(row), options.json)
+    return code
 
 
 def _row(job: Job) -> dict[str, Any]:

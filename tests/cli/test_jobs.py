@@ -136,6 +136,19 @@ def test_a_job_that_does_not_run_is_explained(shell: Any, queue: str) -> None:
     assert shell.ok("job", "explain", f"{queue}/0").startswith("paused\t")
 
 
+def test_a_job_that_cannot_be_cancelled_or_retried_holds_up_no_others(shell: Any, worked: str) -> None:
+    name = f"{worked}-waits"
+    shell.ok("queue", "create", name)
+    shell.ok("job", "submit", name, "{}", "--array", "1-3")
+    shell.ok("job", "cancel", f"{name}/0")
+    done = shell("job", "cancel", f"{name}/0", f"{name}/1", f"{name}/77", f"{name}/2", "--json")
+    assert (done.returncode, len(done.stdout.splitlines()), len(done.stderr.splitlines())) == (2, 2, 2)
+    assert shell.json("job", "show", f"{name}/0-2")[0]["statuses"] == {"cancelled": 3}
+    shell("job", "submit", worked, "-", "--wait", stdin='{"y": 1}\n{"x": 1}\n{"y": 2}\n')
+    done = shell("job", "retry", *[f"{worked}/{number}" for number in (77, 0, 1, 2)])
+    assert (done.returncode, done.stdout) == (3, f"{worked}/0\t{worked}/3\n{worked}/2\t{worked}/4\n")
+
+
 def test_several_jobs_are_cancelled_by_one_id(shell: Any, queue: str) -> None:
     shell.ok("job", "submit", queue, "{}", "--array", "1-5")
     assert shell.json("job", "cancel", f"{queue}/1-3") == [{"id": f"{queue}/1-3", "status": "cancelled", "jobs": 3}]
