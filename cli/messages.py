@@ -28,20 +28,16 @@ KEY = "penstock-key"  # among the headers; shown beside them
 @click.command(cls=Verb)
 @click.argument("name", shell_complete=complete_names(None))
 @click.argument("body", required=False)
-@click.option("--header", "headers", multiple=True, metavar="KEY=VALUE", help="A header; may be repeated.")
 @click.option(
     "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The body is this file."
 )
 @sending_options
 @click.pass_obj
-def push(
-    options: Options, /, name: str, body: str | None, headers: tuple[str, ...], file: Path | None, **values: Any
-) -> None:
+def push(options: Options, /, name: str, body: str | None, file: Path | None, **values: Any) -> None:
     """Publish BODY to the queue or topic NAME; `-`: one message for every line of stdin, all with the same options.
 
     Returns when everything is acknowledged. All options but --header, --key and --file are for queues.
     """
-    pairs = _pairs(headers)
     chosen = given(values)
     if "id" in chosen and body == "-":
         raise InvalidArgument("--id is given for the lines of stdin", "an id is that of one message")
@@ -49,7 +45,7 @@ def push(
     pushed = 0
     with options.connect() as client, client.producer(name) as producer:
         for item in bodies:
-            receipt = producer.send(item, headers=pairs, **chosen)
+            receipt = producer.send(item, **chosen)
             pushed += 1
         producer.flush(timeout=options.timeout)
         result: dict[str, Any] = {"name": name, "pushed": pushed}
@@ -131,13 +127,6 @@ def _print(message: Message, as_json: bool) -> None:
         output.say_json(message_row(message))
     else:
         sys.stdout.buffer.write(message.body + b"\n")
-
-
-def _pairs(headers: tuple[str, ...]) -> dict[str, str] | None:
-    for header in headers:
-        if "=" not in header:
-            raise InvalidArgument(f"--header {header!r} has no =", "write --header KEY=VALUE")
-    return {key: value for key, _, value in (header.partition("=") for header in headers)} or None
 
 
 def _bodies(body: str | None, file: Path | None) -> Iterator[bytes]:

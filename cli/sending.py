@@ -36,9 +36,26 @@ def due_time(value: str | datetime) -> datetime:
         )
 
 
+def header_pair(value: str) -> tuple[str, str]:
+    """A header out of KEY=VALUE."""
+    key, equals, text = value.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{value!r} has no = (write KEY=VALUE)")
+    return key, text
+
+
 def sending_options(function: Decorated) -> Decorated:
     """The options of a message in a queue, all optional."""
     options = (
+        click.option(
+            "--header",
+            "headers",
+            multiple=True,
+            type=header_pair,
+            callback=lambda context, parameter, pairs: dict(pairs),
+            metavar="KEY=VALUE",
+            help="A header; may be repeated.",
+        ),
         click.option("--delay", type=duration, help="Not before this is over."),
         click.option("--at", "due", type=due_time, metavar="MOMENT", help="Not before 2030-01-31T08:00, or 08:00."),
         click.option("--id", "id", help="Refused while another one of this id is known."),
@@ -70,4 +87,4 @@ def standing_options(function: Decorated) -> Decorated:
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as `Client.submit` takes them."""
-    return {name: value for name, value in values.items() if value not in (None, ())}
+    return {name: value for name, value in values.items() if value not in (None, (), {})}

@@ -129,6 +129,11 @@ def test_a_job_is_shown_with_its_history(shell: Any, worked: str) -> None:
     assert row["history"][-1]["what"] in ("dead", "rejected")
 
 
+def test_a_job_has_headers_as_a_message_does(shell: Any, queue: str) -> None:
+    id = shell.ok("job", "submit", queue, "1", "--header", "from=ana", "--header", "a=1=2").strip()
+    assert shell.json("job", "show", id)[0]["headers"] == {"from": "ana", "a": "1=2"}
+
+
 def test_a_job_that_does_not_run_is_explained(shell: Any, queue: str) -> None:
     shell.ok("job", "submit", queue, "1")
     shell.ok("queue", "pause", queue)
