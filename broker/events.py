@@ -70,7 +70,7 @@ def place_of(text: object) -> Place:
             return int(index), int(number)
     raise InvalidArgument(
         f"after is {shown(text)}, which is no cursor",
-        'give the cursor of an event, "now", or nothing: then everything that is kept',
+        'give the cursor of an event, or "now"; "earliest" (nil, on the wire) is everything that is kept',
     )
 
 

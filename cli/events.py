@@ -34,7 +34,7 @@ def events(options: Options, patterns: tuple[str, ...], after: str, number: int)
     came = 0
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     with options.connect() as client:
-        watch = client.watch(patterns or "*", after=None if after == "earliest" else after)
+        watch = client.watch(patterns or "*", after=after)
         signals = stop_by_signal(watch.stop)
         while not number or came < number:
             event = watch.receive(None if deadline is None else max(0.0, deadline - time.monotonic()))

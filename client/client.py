@@ -169,7 +169,8 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
         return self._run(calls.ask("status"))
 
     def watch(self, patterns: str | Iterable[str] = "*", after: str | None = "now") -> Watch:
-        """What happens from now on, or `after` the cursor of an event (None: everything that the daemon still knows).
+        """What happens from now on, or `after` the cursor of an event ("earliest", or None: everything that the daemon
+        still knows).
 
         `patterns`: globs of types of events, such as "queue.*" or "job.failed"; docs/protocol.md lists the types.
         Raises InvalidArgument for a pattern that none is like.

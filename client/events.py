@@ -55,8 +55,8 @@ class Stream:
         if not self.patterns or not all(isinstance(pattern, str) for pattern in self.patterns):
             raise InvalidArgument(f"patterns is {patterns!r:.80}", 'give texts such as "job.*", or "*" for everything')
         if after is not None and not isinstance(after, str):
-            raise InvalidArgument(f"after is {after!r:.80}", 'give the cursor of an event, "now", or None')
-        self.cursor = after
+            raise InvalidArgument(f"after is {after!r:.80}", 'give the cursor of an event, "now" or "earliest"')
+        self.cursor = None if after == "earliest" else after
         self.stopped = False
         self.asked: Request | None = None  # the question that waits for its answer
 

@@ -38,7 +38,7 @@ def test_a_watch_goes_on_after_a_cursor(client: penstock.Client, queue: str) -> 
 
 
 def test_what_happened_before_can_be_looked_at(client: penstock.Client, queue: str) -> None:
-    watch = client.watch("queue.created", after=None)
+    watch = client.watch("queue.created", after="earliest")
     while receive(watch).queue != queue:
         pass
 
