@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 BUCKET_BITS = 10  # a bucket holds 1.024 s
+LOOKED_MAX = 64  # pairs looked through for the next one, behind some that are due and still there
 
 
 class Dues:
@@ -70,10 +71,14 @@ class Dues:
 
     def next_ms(self, now_ms: int) -> int | None:
         """When a pair falls due after `now_ms`: at or before that time, behind those that are due and still there."""
-        if self._near and self._near[0][0] > now_ms:
-            return self._near[0][0]
-        if self._near and self._near_bucket >= now_ms >> BUCKET_BITS:  # behind the first ones nothing is in order
-            return (self._near_bucket + 1) << BUCKET_BITS
+        near = self._near
+        if near and near[0][0] > now_ms:
+            return near[0][0]
+        if near and self._near_bucket >= now_ms >> BUCKET_BITS:
+            if len(near) > LOOKED_MAX:  # behind the first ones nothing is in order
+                return (self._near_bucket + 1) << BUCKET_BITS
+            if ahead := [due_ms for due_ms, _ in near if due_ms > now_ms]:
+                return min(ahead)
         bucket = self._next_bucket()
         return None if bucket is None else self._earliest[bucket]
 
