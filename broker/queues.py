@@ -17,6 +17,7 @@ from .rate import Rate
 from .uniques import Uniques
 
 DROP_MAX = 256  # extents dropped within one command; the rest is swept in commands of their own, so no turn is long
+NAMES = 64  # ids or keys in an extent that take as long to read as an extent without any
 
 
 class Queue:
@@ -126,9 +127,10 @@ class Queue:
         return first
 
     def drop_done(self) -> tuple[list[tuple[Extent, bool]], bool]:
-        """Drop up to DROP_MAX extents that nobody needs, each with: True if its row is on disk. And: are there more?"""
+        """Drop about DROP_MAX extents that nobody needs, each with: True if its row is on disk. And: are there more?"""
         keeps_from = self.keeps_from
         gone: list[tuple[Extent, bool]] = []
+        spent = 0
         while self.dropped < keeps_from:
             if self.holes and self.holes.start == self.dropped:
                 self.dropped = self.holes.pop_first()[1]
@@ -136,8 +138,10 @@ class Queue:
             extent = self.extents.at(self.dropped)
             if extent.end > keeps_from:
                 break
-            if len(gone) == DROP_MAX:
+            if spent >= DROP_MAX:
                 return gone, True
+            names = len(extent.keys or ()) + len((extent.properties or {}).get("ids", ()))
+            spent += 1 + names // NAMES
             gone.append((extent, self.extents.drop(extent)))
             self.bytes -= extent.size
             self.dropped = extent.end
