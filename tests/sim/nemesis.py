@@ -71,6 +71,7 @@ class Nemesis:
             self._pushed += 1
             publishes = self.random.random() < self.publishing
             self.world.operators.probe(seat, f"{WORK}/probe/{self._pushed}", WORK, publishes)
+            self.world.operators.glance(seat)
         self.world.at(self.world.now_ms + 1 + self.random.randrange(2 * self.world.pace_ms), self._probe)
 
     def strike(self) -> None:

@@ -101,6 +101,17 @@ class Operators:
         seat.primary.clients.append((route, request))
         self.world.turns.call(seat)
 
+    def glance(self, seat: Seat) -> None:
+        """Read there what it knows by itself, in its very next turn. The checks look at the answer."""
+        if seat.machine is None:
+            return
+        self._asked += 1
+        route = b"glance/%d/%d" % (seat.node, seat.life)
+        for sequence, op, args in ((0, "hello", {"version": 1, "read_only": True}), (-self._asked, "status", {})):
+            self._then[route, sequence] = lambda reply: None
+            seat.machine.clients.append((route, wire.request(op, sequence, args)))
+        self.world.turns.call(seat)
+
     def remove(self, seat: Seat, node: int) -> None:
         """The operator removes a node."""
         self._removed_ms = self.world.now_ms

@@ -136,6 +136,8 @@ class Turns:
         if machine.node.desk.state is not state and not turn.deposed:
             self.world.note(seat.node, "installs", f"a snapshot of {machine.node.desk.state.applied}")
             self.world.checks.installed(seat, before)
+        if turn.deposed:
+            self.world.operators.glance(seat)
         self.world.checks.model(seat, always=turn.deposed or turn.writes.checkpoint is not None)
         for to, word in words:
             if type(word) is Vote and word.granted and not word.pre:

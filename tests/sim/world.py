@@ -197,6 +197,8 @@ class World(Timeline):
             return
         self.note(seat.node, "hears", (f"of {source}", word))
         seat.machine.wires.heard.append(word)
+        if seat.primary is not None and getattr(word, "term", 0) > seat.machine.raft.term:
+            self.operators.glance(seat)  # just as it is deposed
         self.turns.call(seat)
 
     # -- clients ------------------------------------------------------------------------------------------------------
