@@ -41,6 +41,16 @@ def indices(text: str) -> list[int]:
     return found
 
 
+def task_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Which task checks the arguments: --tasks, --task."""
+    function = click.option("--task", help="Which task of the queue, where it has several.")(function)
+    return click.option(
+        "--tasks",
+        metavar="MODULE",
+        help=f"Check the arguments against its tasks.  [default: {FORECAST}, if it has one]",
+    )(function)
+
+
 @click.command(cls=Verb)
 @click.argument("queue", shell_complete=complete_names("queue"))
 @click.argument("arguments", required=False)
@@ -54,10 +64,7 @@ def indices(text: str) -> list[int]:
     type=click.Choice(["error", "return"]),
     help="If the id is taken: give the job that has it.  [default: error]",
 )
-@click.option(
-    "--tasks", metavar="MODULE", help=f"Check the arguments against its tasks.  [default: {FORECAST}, if it has one]"
-)
-@click.option("--task", help="Which task of the queue, where it has several.")
+@task_options
 @click.option("--wait", is_flag=True, help="Wait for the results and print them.")
 @click.pass_obj
 def submit(
@@ -80,10 +87,10 @@ def submit(
     the results, in the order of submission, and exit code 1 if a job failed.
     """
     if array is not None:
-        many = _array(_parse("{}" if arguments is None else arguments, "ARGUMENTS"), array)
+        many = _array(parse("{}" if arguments is None else arguments, "ARGUMENTS"), array)
     else:
         many = list(_values(arguments))
-    send = _sender(_task(queue, tasks, task), queue, many, _options(values, len(many)))
+    send = _sender(task_of(queue, tasks, task), queue, many, _options(values, len(many)))
     with options.connect() as client:
         jobs = send(client)
         if wait:
@@ -112,13 +119,19 @@ def _sender(
     if task is None:
         return lambda client: client.submit_many(queue, values, **chosen)
     for value in values:
-        if not isinstance(value, dict):
-            raise InvalidArgument(f"the arguments of the task {task.name} are {value!r}", "give a JSON object")
-        task.check(value)
+        task.check(arguments_for(task, value))
     return lambda client: task.options(**chosen).submit_many(client, values)
 
 
-def _task(queue: str, module: str | None, name: str | None) -> Task[..., Any] | None:
+def arguments_for(task: Task[..., Any], value: Any) -> dict[str, Any]:
+    """`value`, if a task can be called with it. Raises InvalidArgument."""
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"the arguments of the task {task.name} are {value!r}", "give a JSON object")
+    return value
+
+
+def task_of(queue: str, module: str | None, name: str | None) -> Task[..., Any] | None:
+    """The task for QUEUE, if the module has one. Raises InvalidArgument if it has several."""
     from ..compute.task import load_tasks
 
     tasks = [task for task in load_tasks(module or FORECAST).values() if task.queue == queue]
@@ -137,14 +150,15 @@ def _values(arguments: str | None) -> Iterator[Any]:
     if arguments is None:
         raise InvalidArgument("the arguments are missing", "give a JSON value, or - for the lines of stdin")
     if arguments != "-":
-        yield _parse(arguments, "ARGUMENTS")
+        yield parse(arguments, "ARGUMENTS")
         return
     for number, line in enumerate(sys.stdin, 1):
         if line.strip():
-            yield _parse(line, f"line {number}")
+            yield parse(line, f"line {number}")
 
 
-def _parse(text: str, what: str) -> Any:
+def parse(text: str, what: str) -> Any:
+    """A JSON value; `what` names it where it is none. Raises InvalidArgument."""
     try:
         return json.loads(text)
     except ValueError as error:

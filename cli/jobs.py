@@ -1,4 +1,4 @@
-"""penstock job: submit, list, show, log, wait, result, cancel, retry, explain."""
+"""penstock job: submit, call, list, show, log, wait, drain, result, cancel, retry, explain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from ..peers.errors import InvalidArgument, NotFound
 from . import output
 from .exits import FAILED, OK, exit_code, tell
+from .job_call import call, drain
 from .job_ends import COLUMNS as END_COLUMNS
 from .job_ends import ended, follow
 from .job_log import show_log
@@ -33,6 +34,7 @@ def job() -> None:
 
 
 job.add_command(submit)
+job.add_command(call)
 
 
 @job.command(name="list")
@@ -94,6 +96,9 @@ def wait(options: Options, ids: tuple[str, ...]) -> int:
             code = code if good else FAILED
             output.rows([row], END_COLUMNS, options.json)
     return code
+
+
+job.add_command(drain)
 
 
 @job.command()

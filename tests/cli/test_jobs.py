@@ -39,6 +39,58 @@ def test_submit_and_wait_prints_the_result(shell: Any, worked: str) -> None:
     assert shell.ok("job", "submit", worked, '{"x": 7}', "--wait") == "49\n"
 
 
+def test_a_call_prints_the_result_and_leaves_nothing_behind(shell: Any, worked: str) -> None:
+    assert shell.ok("job", "call", worked, '{"x": 7}') == "49\n"
+    assert shell.ok("job", "call", worked, '{"x": 2.5}', "--priority", "9", "--json", "--timeout", "30s") == "6.25\n"
+    assert shell("job", "result", f"{worked}/0").returncode == 3
+
+
+def test_a_call_that_fails_exits_1_with_its_traceback(shell: Any, worked: str) -> None:
+    done = shell("job", "call", worked, '{"y": 7}')
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the trace of it" in done.stderr
+    assert "on rank 1: KeyError: no x" in done.stderr
+    error = json.loads(shell("job", "call", worked, '{"y": 7}', "--json").stderr)["error"]
+    assert (error["code"], error["rank"]) == ("JobFailed", 1)
+
+
+def test_a_call_that_nobody_answers_in_time_exits_6_and_its_job_is_cancelled(shell: Any, queue: str) -> None:
+    assert shell("job", "call", queue, "1", "--timeout", "300ms").returncode == 6
+    assert shell.json("queue", "show", queue)[0]["ready"] == 0
+    assert shell("job", "call", queue, "2", "--timeout", "2s", "--keep").returncode == 6
+    assert shell.json("queue", "show", queue)[0]["ready"] == 1
+
+
+def test_a_call_that_makes_no_sense_is_refused_before_anything_is_sent(shell: Any, queue: str) -> None:
+    for words in (("{",), ("1", "--task", "nowhere"), ("1", "--tasks", "no_such_module")):
+        assert shell("job", "call", queue, *words).returncode in (2, 3), words
+    assert shell("job", "call", "forecast", '{"asets": [1]}').returncode == 2
+    assert shell("job", "call", f"{queue}-nowhere", "1").returncode == 3
+    assert shell.json("queue", "show", queue)[0]["next"] == 0
+
+
+def test_draining_waits_and_prints_every_result_and_exits_1_if_one_failed(shell: Any, worked: str) -> None:
+    shell.ok("job", "submit", worked, "-", stdin='{"x": 1}\n{"x": 2}\n')
+    assert shell.ok("job", "drain", worked, "--timeout", "30s") == "1\n4\n"
+    shell.ok("job", "submit", worked, '{"y": 3}')
+    done = shell("job", "drain", worked, "--timeout", "30s")
+    assert (done.returncode, done.stdout) == (1, "1\n4\nnull\n")
+    assert done.stderr.startswith(f"error: job {worked}/2 failed")
+    done = shell("job", "drain", worked, "--json")
+    assert done.returncode == 1
+    good, _, bad = map(json.loads, done.stdout.splitlines())
+    assert good == {"id": f"{worked}/0", "status": "done", "result": 1}
+    assert (bad["id"], bad["status"]) == (f"{worked}/2", "dead")
+    assert "KeyError: no x" in bad["error"]
+
+
+def test_draining_what_nobody_works_on_is_6_and_what_is_not_there_3(shell: Any, queue: str) -> None:
+    assert shell.ok("job", "drain", queue) == ""
+    shell.ok("job", "submit", queue, "1")
+    assert shell("job", "drain", queue, "--timeout", "300ms").returncode == 6
+    assert shell("job", "drain", f"{queue}-nowhere").returncode == 3
+
+
 def test_results_of_many_come_in_the_order_of_submission(shell: Any, worked: str) -> None:
     lines = "".join(f'{{"x": {number}}}\n' for number in range(50))
     rows = shell.json("job", "submit", worked, "-", "--wait", stdin=lines)
