@@ -50,7 +50,8 @@ def test_every_verb_of_the_contract_exists() -> None:
         "topic list; topic show; topic replay; topic delete; group create; group list; group show; group seek; "
         "group retry; group delete; push; pull; job submit; job call; job list; job show; job log; job wait; "
         "job drain; job result; job cancel; job retry; job explain; events; schedule add; schedule list; "
-        "schedule show; schedule remove; schedule pause; schedule resume; schedule run; pool start; pool status; pool stop; cluster status; "
+        "schedule show; schedule remove; schedule pause; schedule resume; schedule run; pool start; pool status; "
+        "pool stop; cluster status; "
         "cluster add; cluster remove; cluster transfer; cluster snapshot; cluster force-new; node list; "
         "node crash; demo forecast; demo failover; bench; completion"
     )
