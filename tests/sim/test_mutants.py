@@ -8,7 +8,6 @@ from sim.mutants import MUTANTS, hunt, plant
 QUICK = (
     "truncate on any mismatch",
     "an append is answered before its fsync",
-    "a broadcast commit is taken",
     "an answer leaves before",
     "a deposed primary keeps the model",
     "a new primary ends leases",
@@ -17,6 +16,11 @@ QUICK = (
     "a checkpoint is taken of what is not committed",
     "a checkpoint forgets the answers",
     "a torn or damaged entry",
+    "a message that dies is no dead letter",
+    "an id is free as soon as its job has ended",
+    "a failed parent counts",
+    "a group does not go back",
+    "a local read shows what is not committed",
 )
 
 
