@@ -12,7 +12,7 @@ from .headers import with_own
 from .outcomes import ENDED, PARK_MS, JobOutcome
 from .properties import pack_batch
 from .requests import Request, Tell
-from .steps import Deadline, Steps
+from .steps import Deadline, Steps, within
 from .submit import WORK, work_header
 
 
@@ -21,6 +21,13 @@ def call(
 ) -> Steps[Any]:
     """Submit, wait, take the result and have it forgotten. With `keep`, what runs when the time is over, or when who
     waits is cancelled, goes on."""
+    deadline = Deadline(timeout)
+    return within(deadline, _call(queue, args, task, deadline, keep, options))
+
+
+def _call(
+    queue: str, args: Any, task: str | None, deadline: Deadline, keep: bool, options: Mapping[str, Any]
+) -> Steps[Any]:
     given = dict(options)
     if given.pop("if_exists", None) is not None:
         raise InvalidArgument("if_exists is for submit", "a call is answered by its own job: leave it out")
@@ -29,7 +36,6 @@ def call(
     properties = pack_batch({name: value for name, value in given.items() if name not in WORK}, 1)
     header = with_own(work_header(options, task), properties)
     payload = wire.pack_payload([values.pack(args)], None if header is None else [header])
-    deadline = Deadline(timeout)
     wait_ms = deadline.wait_ms(PARK_MS)
     asked = {"queue": queue, "wait_ms": wait_ms, **properties}
     leave = None if keep else lambda answer: _leave({"queue": queue, "offset": answer.body["offset"]})

@@ -88,7 +88,8 @@ class Channel(ABC):
 
     def _limit(self, request: Request) -> None:
         """Somebody waits for it: not for ever."""
-        request.deadline_ms = self.now_ms() + request.wait_ms + self.retry_for_ms + CALL_SLACK_MS
+        limit_ms = self.now_ms() + request.wait_ms + self.retry_for_ms + CALL_SLACK_MS
+        request.deadline_ms = limit_ms if request.deadline_ms is None else min(request.deadline_ms, limit_ms)
 
     def _read(self, request: Request) -> Request:
         """Look at an answer that somebody waited for. Raises its error."""

@@ -11,7 +11,7 @@ from .infos import JobInfo, Reason
 from .job_details import JobDetails
 from .outcomes import ENDED, PARK_MS, JobOutcome
 from .requests import Request, Tell
-from .steps import Deadline, Steps
+from .steps import Deadline, Steps, within
 from .waiting import Waiting
 
 
@@ -68,6 +68,9 @@ class BaseJob:
 
     def _end(self, timeout: float | str | None) -> Steps[JobOutcome]:
         deadline = Deadline(timeout)
+        return (yield from within(deadline, self._ended(deadline)))
+
+    def _ended(self, deadline: Deadline) -> Steps[JobOutcome]:
         while self._outcome is None:
             wait_ms = deadline.wait_ms(PARK_MS)
             request = yield Request("job_result", {**self._place, "wait_ms": wait_ms}, wait_ms=wait_ms)

@@ -11,7 +11,7 @@ from ..peers.errors import JobCancelled, JobFailed, NotFound, PenstockError, Tim
 from .failures import job_failed
 from .infos import JobInfo, unfinished
 from .requests import Request
-from .steps import Deadline, Steps, Together
+from .steps import Deadline, Steps, Together, within
 
 if TYPE_CHECKING:
     from .jobs import BaseJob
@@ -126,6 +126,9 @@ class Completions(Generic[J]):
 
     def more(self) -> Steps[list[J]]:
         """Those that have ended next, often none. Raises Timeout, and NotFound for a job that never existed."""
+        return within(self._deadline, self._more())
+
+    def _more(self) -> Steps[list[J]]:
         if not self._round:
             if self._deadline.over:
                 left = sum(map(len, self._waiting.values()))
@@ -184,6 +187,10 @@ def _must_exist(queue: str, info: JobInfo) -> None:
 def drain(queue: str, timeout: float | str | None) -> Steps[list[JobOutcome]]:
     """Wait until the queue is empty and nothing runs; every outcome that is kept, in the order of the offsets."""
     deadline = Deadline(timeout)
+    return within(deadline, _drain(queue, deadline))
+
+
+def _drain(queue: str, deadline: Deadline) -> Steps[list[JobOutcome]]:
     stream = Outcomes(queue)
     found: dict[int, JobOutcome] = {}
     while True:

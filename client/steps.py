@@ -14,9 +14,11 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ..peers.units import duration_ms
-from .requests import Request
+from .requests import Request, Tell
 
 T = TypeVar("T")
+
+LATE_MS = 1_000  # how much later than its deadline an answer may come before nobody waits for it any more
 
 
 class Wait(NamedTuple):
@@ -43,6 +45,11 @@ class Deadline:
         self.timeout_s = None if timeout is None else duration_ms(timeout, what) / 1000
         self._end_s = None if self.timeout_s is None else time.monotonic() + self.timeout_s
 
+    def bound(self, request: Request) -> None:
+        """Have the request fail with Timeout if it is not answered by then, or hardly later."""
+        if self._end_s is not None:
+            request.deadline_ms = math.ceil(self._end_s * 1000) + LATE_MS  # by the clock of `Channel.now_ms`
+
     @property
     def over(self) -> bool:
         return self._end_s is not None and time.monotonic() >= self._end_s
@@ -56,3 +63,27 @@ class Deadline:
         """How long the daemon may park a request: until the deadline, and at most `longest_ms`."""
         left_s = self.left_s
         return longest_ms if left_s is None else min(longest_ms, math.ceil(left_s * 1000))
+
+
+def within(deadline: Deadline, steps: Steps[T]) -> Steps[T]:
+    """The same steps, but for the patience with a daemon that does not answer: it ends with the deadline."""
+    try:
+        step = next(steps)
+        while True:
+            match step:
+                case Tell():  # what is to be tidied up behind is not bound by it
+                    pass
+                case Request():
+                    deadline.bound(step)
+                case Together():
+                    for request in step.requests:
+                        deadline.bound(request)
+            try:
+                answer = yield step
+            except BaseException as fault:
+                step = steps.throw(fault)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        result: T = end.value
+        return result
