@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,7 @@ class World:
         self.cancels = Cancels.create(settings.cancels)
         self.socket: zmq.Socket[bytes] = context.socket(zmq.PAIR)
         self.socket.linger = 0
+        self.socket.sndhwm = 0  # what is in flight is bounded by the runner: it is never full
         self.socket.bind(settings.endpoint)
         self._process = launch.start(command, launch.environment({**env, VARIABLE: settings.to_text()}))
         assert self._process.stdout is not None
@@ -77,7 +79,9 @@ class World:
         return "\n".join(self._tail)
 
     def send(self, frame: Frame) -> None:
-        self.socket.send(frame.encode())
+        """To rank 0. If that has died a moment ago the frame is lost, as all is that the world had."""
+        with suppress(zmq.Again):  # nobody is connected; who waited for that would wait for ever
+            self.socket.send(frame.encode(), zmq.DONTWAIT)
 
     def receive(self, wait_ms: int = 0) -> list[Frame]:
         """What rank 0 has sent. READY and HELPER are noted here and passed on."""
