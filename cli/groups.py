@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from . import output
-from .options import Noun, Options, complete_names, confirm
+from .options import Noun, Options, Reading, complete_names, confirm
 from .places import STARTS, start_at
 from .queues import info_row
 
@@ -55,22 +55,22 @@ def create(options: Options, topic: str, group: str, start: str, at: str | None)
         output.one(info_row(client.create_group(topic, group, begin)), options.json)
 
 
-@group.command(name="list")
+@group.command(name="list", cls=Reading)
 @topic_argument
 @click.pass_obj
 def list_(options: Options, topic: str) -> None:
     """The groups of TOPIC. In a pipe: name, lag, ready, delayed, leased, done, dead, floor, oldest_ms."""
-    with options.connect() as client:
+    with options.reading() as client:
         output.rows(map(info_row, client.list_groups(topic)), COLUMNS, options.json)
 
 
-@group.command()
+@group.command(cls=Reading)
 @topic_argument
 @group_argument
 @click.pass_obj
 def show(options: Options, topic: str, group: str) -> None:
     """Where GROUP of TOPIC is, and how far behind."""
-    with options.connect() as client:
+    with options.reading() as client:
         output.one(info_row(client.describe_group(topic, group)), options.json)
 
 

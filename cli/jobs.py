@@ -16,7 +16,7 @@ from .job_ends import ended, follow
 from .job_log import show_log
 from .job_show import show_job
 from .job_submit import submit
-from .options import Noun, Options, complete_names, duration
+from .options import Noun, Options, Reading, complete_names, duration
 
 if TYPE_CHECKING:
     from ..client import Job, JobArray
@@ -37,25 +37,25 @@ job.add_command(submit)
 job.add_command(call)
 
 
-@job.command(name="list")
+@job.command(name="list", cls=Reading)
 @click.argument("queue", shell_complete=complete_names("queue"))
 @click.option("--status", type=click.Choice(STATUSES), help="Only these.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at most.")
 @click.pass_obj
 def list_(options: Options, queue: str, status: str | None, limit: int) -> None:
     """The jobs of QUEUE, oldest first. In a pipe: id, status, attempt, failures, reason."""
-    with options.connect() as client:
+    with options.reading() as client:
         jobs = client.jobs(queue, status=status, limit=limit)
         output.rows((_row(item) for item in jobs), COLUMNS, options.json)
 
 
-@job.command()
+@job.command(cls=Reading)
 @id_argument
 @click.pass_obj
 def show(options: Options, id: str) -> None:
     """All that is known of the job ID, with its history, progress and log; of several jobs how many are in which
     status. In a pipe: key, value, then lines that begin with `history` (at, what, attempt, by, reason) and `log`."""
-    with options.connect() as client:
+    with options.reading() as client:
         jobs = client.job_array(id)
         if len(jobs) == 1:
             show_job(jobs[0], options)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,6 +13,7 @@ import click
 from ..peers.errors import Closed, InvalidArgument, Timeout
 from ..peers.units import duration_ms, size_bytes
 from .exits import ReaderGone
+from .output import note
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -63,6 +65,7 @@ class Options:
     endpoint: tuple[str, ...] = ()
     user: str | None = None
     timeout: float | None = None  # seconds
+    local: bool = False  # of a `Reading` verb
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -86,6 +89,14 @@ class Options:
                 f"no daemon answers at {', '.join(where)} ({error.message})",
                 "start one with `penstock serve` or `penstock up`, or name another with --endpoint",
             ) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Client]:
+        """A client for what only reads: with --local of any node, and how far behind that is is told at the end."""
+        with self.connect(read_only=self.local) as client:
+            yield client
+            if (staleness := client.staleness) is not None:
+                note(f"local: as of log entry {staleness.applied}; the primary was heard {staleness.lag_ms} ms before")
 
 
 def _common() -> list[click.Parameter]:
@@ -115,7 +126,7 @@ def _take(ctx: click.Context, before: Options) -> Options:
         value = ctx.params.pop(name)
         given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
         values[name] = value if given else getattr(before, name)
-    return Options(**values)
+    return replace(before, **values)
 
 
 class Verb(click.Command):
@@ -127,6 +138,19 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         ctx.obj = _take(ctx, ctx.obj or Options())
+        return super().invoke(ctx)
+
+
+class Reading(Verb):
+    """One that changes nothing, and so may ask any node."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        text = "Of the nearest node, primary or not, as far as it knows: also when there is no primary."
+        self.params.insert(-len(_common()), click.Option(["--local"], is_flag=True, help=text))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        ctx.obj = replace(ctx.obj or Options(), local=ctx.params.pop("local"))
         return super().invoke(ctx)
 
 

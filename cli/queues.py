@@ -16,6 +16,7 @@ from .options import (
     NO_LIMIT,
     Noun,
     Options,
+    Reading,
     complete_names,
     confirm,
     count_or_none,
@@ -93,20 +94,20 @@ def create(options: Options, /, name: str, **values: Any) -> None:
         output.one(info_row(client.create_queue(name, **given(values))), options.json)
 
 
-@queue.command(name="list")
+@queue.command(name="list", cls=Reading)
 @click.pass_obj
 def list_(options: Options) -> None:
     """All queues. In a pipe: name, ready, delayed, waiting, leased, done, dead, bytes, oldest_ms, paused."""
-    with options.connect() as client:
+    with options.reading() as client:
         output.rows(map(info_row, client.list_queues()), COLUMNS, options.json)
 
 
-@queue.command()
+@queue.command(cls=Reading)
 @name_argument
 @click.pass_obj
 def show(options: Options, name: str) -> None:
     """Everything about the queue NAME."""
-    with options.connect() as client:
+    with options.reading() as client:
         output.one(info_row(client.describe(name)), options.json)
 
 
@@ -164,14 +165,14 @@ def move(options: Options, name: str, target: str, limit: int | None) -> None:
         output.one({"name": name, "target": target, "moved": client.move(name, target, limit=limit)}, options.json)
 
 
-@queue.command()
+@queue.command(cls=Reading)
 @name_argument
 @click.option("-n", "--limit", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many.")
 @click.pass_obj
 def peek(options: Options, name: str, limit: int) -> None:
     """Look at the next messages of NAME without taking them. In a pipe: offset, key, body (or its size, if it is no
     UTF-8). With --json also their headers: a dead letter says there why it died."""
-    with options.connect() as client:
+    with options.reading() as client:
         items = [message_row(message) for message in client.peek(name, limit=limit)]
         if not options.json:
             for item in items:

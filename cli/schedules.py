@@ -11,7 +11,7 @@ import click
 
 from ..peers.errors import InvalidArgument, ProtocolError
 from . import output
-from .options import Noun, Options, complete_names, confirm, duration
+from .options import Noun, Options, Reading, complete_names, confirm, duration
 from .sending import given, standing_options
 
 if TYPE_CHECKING:
@@ -65,20 +65,20 @@ def add(
         output.one(_row(info), options.json)
 
 
-@schedule.command(name="list")
+@schedule.command(name="list", cls=Reading)
 @click.pass_obj
 def list_(options: Options) -> None:
     """All schedules. In a pipe: name, queue, when, next, last_job, fired, skipped, paused, reason."""
-    with options.connect() as client:
+    with options.reading() as client:
         output.rows(map(_row, client.schedules.list()), COLUMNS, options.json)
 
 
-@schedule.command()
+@schedule.command(cls=Reading)
 @name_argument
 @click.pass_obj
 def show(options: Options, name: str) -> None:
     """Everything about the schedule NAME: also the job that it makes, and its next times as this machine sees them."""
-    with options.connect() as client:
+    with options.reading() as client:
         info = client.schedules.get(name)
         output.one({**_row(info), "job": _job(info), "upcoming": _upcoming(info)}, options.json)
 

@@ -10,7 +10,7 @@ import click
 
 from . import output
 from .messages import message_row
-from .options import Noun, Options, complete_names, confirm, count_or_none, duration_or_none, size_or_none
+from .options import Noun, Options, Reading, complete_names, confirm, count_or_none, duration_or_none, size_or_none
 from .places import place, stop
 from .queues import Decorated, decorated, given, info_row, retry_options
 
@@ -48,14 +48,14 @@ def create(options: Options, /, name: str, **values: Any) -> None:
         output.one(info_row(client.create_topic(name, **given(values))), options.json)
 
 
-@topic.command(name="list")
+@topic.command(name="list", cls=Reading)
 @click.pass_obj
 def list_(options: Options) -> None:
     """All topics, each with the lag of the group that is furthest behind.
 
     In a pipe: name, first, next, bytes, groups, lag, oldest_ms.
     """
-    with options.connect() as client:
+    with options.reading() as client:
         infos = client.list_topics()
         rows = [info_row(info) | {"lag": info.lag} for info in infos]
         if not options.json:
@@ -63,12 +63,12 @@ def list_(options: Options) -> None:
         output.rows(rows, COLUMNS, options.json)
 
 
-@topic.command()
+@topic.command(cls=Reading)
 @topic_argument
 @click.pass_obj
 def show(options: Options, topic: str) -> None:
     """Everything about the topic TOPIC and its groups."""
-    with options.connect() as client:
+    with options.reading() as client:
         row = info_row(client.describe(topic))
     if not options.json:
         row["groups"] = {group.pop("name"): group for group in row["groups"]}
@@ -85,7 +85,7 @@ def configure(options: Options, /, topic: str, **values: Any) -> None:
         output.one(info_row(client.configure(topic, **given(values))), options.json)
 
 
-@topic.command()
+@topic.command(cls=Reading)
 @topic_argument
 @click.option(
     "--from",
@@ -98,18 +98,15 @@ def configure(options: Options, /, topic: str, **values: Any) -> None:
 @click.option("--until", type=stop, help="An offset or a time; what is there or later is not read.")
 @click.option("-n", "--number", default=0, type=click.IntRange(min=0), help="At most so many.  [default: all]")
 @click.option("--follow", is_flag=True, help="Wait for what comes, until it is interrupted.")
-@click.option("--local", is_flag=True, help="Of the nearest node, primary or not, as far as it knows.")
 @click.pass_obj
-def replay(
-    options: Options, topic: str, start: Start, until: Stop | None, number: int, follow: bool, local: bool
-) -> None:
+def replay(options: Options, topic: str, start: Start, until: Stop | None, number: int, follow: bool) -> None:
     """Print messages of TOPIC, one a line, past all groups: nothing is taken, and nothing is acked.
 
     With --json each comes with its offset, time, key and headers.
     """
-    with options.connect(read_only=local) as client:
+    with options.reading() as client:
         messages = client.replay(
-            topic, start, until, wait=None if follow else 0, consistency="local" if local else "primary"
+            topic, start, until, wait=None if follow else 0, consistency="local" if options.local else "primary"
         )
         for message in islice(messages, number or None):
             if options.json:

@@ -1,6 +1,7 @@
 """The verbs about clusters as typed, against three daemons; and the drill that kills their primary."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -155,6 +156,10 @@ def test_below_a_quorum_nothing_is_acknowledged_and_local_reads_are_answered(own
         assert client.staleness is not None
     assert shell("cluster", "status").returncode == 5
     assert shell("push", "work", "two", "--timeout", "1s").returncode == 5
+    assert shell("queue", "list", "--timeout", "1s").returncode == 5
+    read = shell("queue", "list", "--local")
+    assert read.stdout.startswith("work\t1\t")
+    assert re.match(r"local: as of log entry \d+; the primary was heard \d+ ms before\n", read.stderr)
 
 
 def test_a_new_node_learns_first_and_then_votes(own_cluster: PrivateCluster) -> None:
