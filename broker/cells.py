@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .extents import Reader
 from .groups import Group
 from .queues import Queue
+from .shelf_cells import chunks_of
 
-SHELF = b"h"  # then the queue, the group, and the chunk of the shelf
+SHELF = b"h"  # then the queue, the group, and the cell of the shelf
 SOME = 1_000  # cells read at a time
 
 
 def take_cells(queue: Queue) -> dict[bytes, bytes | None]:
     """What changed of a queue since the last checkpoint; None: it goes."""
     cells = queue.uniques.take_changes()
-    for (group_id, chunk), packed in queue.take_shelves().items():
-        cells[_of_group(queue.id, group_id) + chunk.to_bytes(8, "big")] = packed
+    for (group_id, cell), packed in queue.take_shelves().items():
+        cells[_of_group(queue.id, group_id) + cell] = packed
     return cells
 
 
 def restore_shelf(reader: Reader, queue_id: int, group: Group) -> None:
     """Fill the shelf of a group with what the disk has of it."""
     prefix = _of_group(queue_id, group.id)
+    for number, packed, gone in chunks_of(_read(reader, prefix)):
+        group.shelf.restore(number, packed, gone)
+
+
+def _read(reader: Reader, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     after = b""
     while some := reader.cells(prefix, after, SOME):
-        for key, packed in some:
-            group.shelf.restore(int.from_bytes(key[len(prefix) :], "big"), packed)
+        yield from ((key[len(prefix) :], value) for key, value in some)
         after = some[-1][0]
 
 

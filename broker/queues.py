@@ -57,7 +57,7 @@ class Queue:
         self.uniques = Uniques(id, reader)
         self.dependents = Dependents()  # what waits for jobs of this queue
         self.rate = Rate()
-        self.shelved: dict[tuple[int, int], bytes | None] = {}  # (group id, chunk) of groups that are gone
+        self.shelved: dict[tuple[int, bytes], bytes | None] = {}  # (group id, cell) of groups that are gone
 
     def new_group(self, name: str, start: int) -> Group:
         """A new group under a free name, that begins at offset `start`."""
@@ -70,15 +70,15 @@ class Queue:
         """The group goes, and what the disk knows of its shelf with the next checkpoint."""
         group = self.groups.pop(name)
         group.shelf.clear()
-        self.shelved |= {(group.id, chunk): packed for chunk, packed in group.shelf.take_dirty().items()}
+        self.shelved |= {(group.id, cell): packed for cell, packed in group.shelf.take_cells().items()}
 
-    def take_shelves(self) -> dict[tuple[int, int], bytes | None]:
-        """What changed on the shelves, by (group id, chunk); None: it is gone."""
+    def take_shelves(self) -> dict[tuple[int, bytes], bytes | None]:
+        """What changed on the shelves, by (group id, cell); None: it is gone."""
         changed, self.shelved = self.shelved, {}
         for group in self.groups.values():
             if self.deleted:
                 group.shelf.clear()
-            changed |= {(group.id, chunk): packed for chunk, packed in group.shelf.take_dirty().items()}
+            changed |= {(group.id, cell): packed for cell, packed in group.shelf.take_cells().items()}
         return changed
 
     @property

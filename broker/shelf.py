@@ -13,9 +13,8 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from .dues import BUCKET_BITS, Dues
+from .shelf_cells import CHUNK_BITS, FIELDS, Chunk, ShelfCells
 
-CHUNK_BITS = 10  # a chunk holds what begins in 1024 offsets
-FIELDS = 7
 READY = 0  # as `due_ms`: to be had now
 HELD = -1  # as `due_ms`: until its parents have ended
 BLOCKED = -2  # as `due_ms`: until the message of its key before it has ended
@@ -39,18 +38,11 @@ class Spot(NamedTuple):
         return self.due_ms == READY or 0 < self.due_ms <= now_ms
 
 
-class Chunk(NamedTuple):
-    """Some spots, ascending: the first offset of each, and all fields of one after the other."""
-
-    firsts: array[int]
-    fields: array[int]
-
-
 class Shelf:
     """The spots of one group, none of which overlap."""
 
     __slots__ = (
-        "_chunks", "_dues", "_lanes", "_ripening", "_spots", "blocked", "dirty", "expiries", "held", "ready", "total",
+        "_cells", "_chunks", "_dues", "_lanes", "_ripening", "_spots", "blocked", "expiries", "held", "ready", "total",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,7 +52,7 @@ class Shelf:
         self._ripening: dict[int, int] = {}  # by due_ms >> BUCKET_BITS: how many messages
         self.expiries = Dues()
         self._spots = 0
-        self.dirty: set[int] = set()  # chunks that the disk does not know as they are
+        self._cells = ShelfCells()
         self.total = self.ready = self.held = self.blocked = 0  # messages; the rest of the total is delayed
 
     # -- put and take ------------------------------------------------------------------------------------------------
@@ -86,7 +78,7 @@ class Shelf:
             at = bisect_left(firsts, spot.first)
             firsts.insert(at, spot.first)
             fields[at * FIELDS : at * FIELDS] = array("q", spot)
-        self.dirty.add(number)
+        self._cells.put(number)
         self._enlist(spot)
 
     def _enlist(self, spot: Spot) -> None:
@@ -146,7 +138,7 @@ class Shelf:
         del firsts[at], fields[at * FIELDS : (at + 1) * FIELDS]
         if not firsts:
             del self._chunks[number]
-        self.dirty.add(number)
+        self._cells.remove(spot.first)
         self._spots -= 1
         self._count(spot, spot.first - spot.end)
 
@@ -168,9 +160,10 @@ class Shelf:
 
     def clear(self) -> None:
         """Nothing waits any more."""
-        dirty = self.dirty | self._chunks.keys()
+        cells = self._cells
+        cells.clear(self._chunks)
         self.__init__()  # type: ignore[misc]  # every field anew, but for what the disk must be told
-        self.dirty = dirty
+        self._cells = cells
 
     # -- order -------------------------------------------------------------------------------------------------------
 
@@ -285,22 +278,17 @@ class Shelf:
 
     # -- disk --------------------------------------------------------------------------------------------------------
 
-    def take_dirty(self) -> dict[int, bytes | None]:
-        """The chunks that changed since the last time, packed; None: it is gone."""
-        changed: dict[int, bytes | None] = {}
-        for number in sorted(self.dirty):
-            chunk = self._chunks.get(number)
-            changed[number] = None if chunk is None else chunk.fields.tobytes()
-        self.dirty = set()
-        return changed
+    def take_cells(self) -> dict[bytes, bytes | None]:
+        """What changed since the last time, as cells by key; None: it is gone."""
+        return self._cells.take(self._chunks)
 
     def pack(self) -> list[tuple[int, bytes]]:
         """Everything, for a fingerprint."""
         return [(number, self._chunks[number].fields.tobytes()) for number in sorted(self._chunks)]
 
-    def restore(self, number: int, packed: bytes) -> None:
-        """Put a packed chunk back in its place."""
-        fields = array("q", packed)
+    def restore(self, number: int, packed: bytes, gone: bytes | None = None) -> None:
+        """Put a chunk that the disk has back in its place."""
+        fields = self._cells.restore(number, packed, gone)
         self._chunks[number] = Chunk(fields[::FIELDS], fields)
         for spot in zip(*[iter(fields)] * FIELDS, strict=True):
             self._enlist(Spot(*spot))

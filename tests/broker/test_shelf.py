@@ -8,6 +8,7 @@ import pytest
 
 from penstock.broker.dues import LOOKED_MAX, Dues
 from penstock.broker.shelf import BLOCKED, HELD, NEVER, READY, STALE_MAX, Shelf, Spot
+from penstock.broker.shelf_cells import chunks_of
 
 
 def dice_spots(dice: Random, count: int) -> list[Spot]:
@@ -36,6 +37,23 @@ def filled(spots: list[Spot], dice: Random) -> Shelf:
     return shelf
 
 
+def written(shelf: Shelf, disk: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """The disk, told what changed."""
+    for key, value in shelf.take_cells().items():
+        if value is None:
+            disk.pop(key, None)
+        else:
+            disk[key] = value
+    return disk
+
+
+def restored(disk: dict[bytes, bytes]) -> Shelf:
+    shelf = Shelf()
+    for chunk in chunks_of(sorted(disk.items())):
+        shelf.restore(*chunk)
+    return shelf
+
+
 def counts(shelf: Shelf, now_ms: int) -> tuple[int, ...]:
     return shelf.total, shelf.ready, shelf.held, shelf.blocked, shelf.delayed, shelf.ripe(now_ms)
 
@@ -57,13 +75,58 @@ def test_what_was_put_is_found_counted_and_restored(seed: int) -> None:
     ripe = sum(due_ms <= now_ms for due_ms in delayed)
     expected = (len(dues), dues.count(READY), dues.count(HELD), dues.count(BLOCKED), len(delayed), ripe)
     assert counts(shelf, now_ms) == expected
-    other = Shelf()
-    for number, packed in shelf.take_dirty().items():
-        if packed is not None:
-            other.restore(number, packed)
+    other = restored(written(shelf, {}))
     assert other.pack() == shelf.pack()
     assert counts(other, now_ms) == expected
-    assert shelf.take_dirty() == {}, "what was written is not written again"
+    assert shelf.take_cells() == {}, "what was written is not written again"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_is_written_in_many_steps_is_what_is_there_however_it_came_and_went(seed: int) -> None:
+    dice = Random(seed)
+    shelf, disk = Shelf(), dict[bytes, bytes]()
+    for spot in dice_spots(dice, 400):
+        shelf.put(spot)
+    for _ in range(40):
+        spots = list(shelf.spots())
+        for spot in dice.sample(spots, min(len(spots), dice.choice([1, 5, 40]))):
+            match dice.randrange(6):
+                case 0 if spot.end - spot.first > 1:
+                    shelf.take(dice.randrange(spot.first, spot.end))
+                case 1:
+                    shelf.remove(spot)
+                    shelf.put(spot._replace(attempt=spot.attempt + 1))
+                case _:
+                    shelf.remove(spot)
+        if dice.randrange(15) == 0:
+            shelf.clear()
+            for spot in dice_spots(dice, 100):
+                shelf.put(spot)
+        written(shelf, disk)
+        other = restored(disk)
+        assert other.pack() == shelf.pack()
+        if dice.randrange(4) == 0:  # a restart: it goes on from what it has read
+            shelf = other
+    assert shelf.take_cells() == {}
+
+
+def test_what_is_gone_here_and_there_is_told_by_a_bit_and_a_chunk_of_which_little_is_left_is_written_anew() -> None:
+    shelf, disk = Shelf(), dict[bytes, bytes]()
+    for first in range(4096):
+        shelf.put(Spot(first, first + 1, 0, 0, 0, 1_000 + first, 0))
+    assert sum(map(len, written(shelf, disk).values())) == 4096 * 56
+    shelf.take(5)
+    shelf.take(1_030)
+    changed = shelf.take_cells()
+    assert [len(value or b"") for value in changed.values()] == [128, 128]
+    disk.update({key: value for key, value in changed.items() if value is not None})
+    for first in range(10, 1_020):
+        shelf.take(first)
+    changed = shelf.take_cells()
+    assert [None if value is None else len(value) for value in changed.values()] == [13 * 56, None]
+    for first in range(1_024, 2_048):
+        shelf.take(first)
+    assert list(shelf.take_cells().values()) == [None, None]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -100,20 +163,20 @@ def test_only_what_changed_is_written() -> None:
     shelf = Shelf()
     for first in (0, 5_000, 9_000):
         shelf.put(Spot(first, first + 1, 0, 0, 0, READY, 0))
-    shelf.take_dirty()
+    shelf.take_cells()
     shelf.take(5_000)
     shelf.put(Spot(9_001, 9_002, 0, 0, 0, READY, 0))
-    changed = shelf.take_dirty()
-    assert [packed is None for packed in changed.values()] == [True, False]
+    changed = shelf.take_cells()
+    assert [packed is None for packed in changed.values()] == [True, True, False]
 
 
 def test_a_cleared_shelf_says_that_all_of_it_is_gone() -> None:
     shelf = Shelf()
     shelf.put(Spot(0, 1, 0, 0, 0, READY, 0))
     shelf.put(Spot(3_000, 3_001, 0, 0, 0, 77, 0))
-    shelf.take_dirty()
+    shelf.take_cells()
     shelf.clear()
-    assert list(shelf.take_dirty().values()) == [None, None]
+    assert list(shelf.take_cells().values()) == [None, None]
     assert shelf.total == 0
     assert shelf.next_due_ms(100) is None
 

@@ -16,6 +16,7 @@ from kit.world import Client, World
 from penstock.broker import store as store_module
 from penstock.broker.checkpoint import Writes
 from penstock.broker.desk import Limits
+from penstock.broker.rows import FORMAT
 from penstock.broker.store import CorruptRow, StartError, Store
 from penstock.peers import messages as m
 from penstock.peers.log import CorruptEntry, Entry
@@ -115,10 +116,10 @@ def test_another_disk_format_is_refused_and_left_as_it_is(disk: Disk) -> None:
     disk.store.close()
     disk.edit(b"state", lambda txn, db: txn.put(b"format", b"999", db=db))
     before = disk.file.read_bytes()
-    with pytest.raises(StartError, match="is in disk format 999, not in 2"):
+    with pytest.raises(StartError, match=f"is in disk format 999, not in {FORMAT}"):
         disk.open()
     assert disk.file.read_bytes() == before
-    disk.edit(b"state", lambda txn, db: txn.put(b"format", b"2", db=db))
+    disk.edit(b"state", lambda txn, db: txn.put(b"format", str(FORMAT).encode(), db=db))
     disk.open()
 
 
