@@ -29,7 +29,7 @@ BACKLOG_COLUMNS = ("backlog", "rss_anon_mb", "restart_s", "small_rate", "consume
 @click.command(cls=Verb)
 @click.option(
     "--cases",
-    help="Which, separated by commas.  [default: all but the last five; with --nodes the first four and latency]",
+    help="Which, separated by commas.  [default: all but the last six; with --nodes the first four and latency]",
 )
 @click.option("--size", default="100", show_default=True, type=kinds.size, help="Bytes of a message.")
 @click.option("--messages", type=click.IntRange(min=1), help="How many, for the cases that measure a rate.")
@@ -59,6 +59,7 @@ def bench(
     groups           1,000 groups of a topic: the same
     parked           from a publish to its arrival at one of 1,000 consumers that wait, over 20 sessions
     delayed          a million messages with due times of their own, 10,000 a second: memory, how late each comes
+    scattered        the same, each of them in any of the batches
     """
     from .bench_cases import CASES, CLUSTER_CASES, DEFAULT_CASES
     from .bench_delayed import COLUMNS as DELAYED_COLUMNS
@@ -75,7 +76,7 @@ def bench(
         if name not in CASES and name not in special:
             raise InvalidArgument(f"there is no case {name!r}", "cases are " + ", ".join([*CASES, *special]))
     columns = COLUMNS + (BACKLOG_COLUMNS if "backlog" in names else ())
-    columns += DELAYED_COLUMNS if "delayed" in names else ()
+    columns += DELAYED_COLUMNS if DELAYED_CASES.keys() & set(names) else ()
     columns += next((SCALE_COLUMNS[name] for name in names if name in SCALE_COLUMNS), ())
     output.rows(_measure(names, options, nodes, (size, messages, seconds)), columns, options.json)
 

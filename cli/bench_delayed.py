@@ -27,20 +27,29 @@ COLUMNS: Final = ("messages", "rss_growth_mb", "publish_rate", "late", "max_ms",
 
 def delayed(setting: Setting) -> Row:
     """How late each message comes, measured from its due time; and what all of them, waiting, weigh in the daemon."""
+    return _measure("delayed", setting, scattered=False)
+
+
+def scattered(setting: Setting) -> Row:
+    """The same, but that each of them may lie in any of the batches: none is near the one that is due before it."""
+    return _measure("scattered", setting, scattered=True)
+
+
+def _measure(case: str, setting: Setting, scattered: bool) -> Row:
     daemon = setting.daemon
     if daemon is None:
-        raise Refused("the case delayed looks at the memory of the daemon", "leave --endpoint out: it starts its own")
-    queue, messages = setting.queue("delayed"), max(BATCH, (setting.messages or MESSAGES) // BATCH * BATCH)
+        raise Refused(f"the case {case} looks at the memory of the daemon", "leave --endpoint out: it starts its own")
+    queue, messages = setting.queue(case), max(BATCH, (setting.messages or MESSAGES) // BATCH * BATCH)
     before = rss_anon_bytes(daemon.pid)
     start_s = time.time() + 5.0 + messages / PUBLISHED_PER_SECOND
-    publisher = (publish_due, (setting.endpoints, queue, setting.size, messages, start_s))
+    publisher = (publish_due, (setting.endpoints, queue, setting.size, messages, start_s, scattered))
     consumer = (receive_due, (setting.endpoints, queue, messages, start_s, daemon.pid))
     sent, received = run_crew([publisher, consumer], PATIENCE_S + messages / PER_SECOND)
     info = setting.client.describe(queue)
     if info.done != messages:
         raise Refused(f"{queue}: {info.done} of {messages} messages were done")
     late_s = received.took_s
-    row = setting.row("delayed", 2, [received], received.count / (received.last_s - received.first_s), BATCH)
+    row = setting.row(case, 2, [received], received.count / (received.last_s - received.first_s), BATCH)
     return row | {
         "messages": messages,
         "rss_growth_mb": round((received.extra["rss"] - before) / 1e6, 1),
@@ -51,9 +60,13 @@ def delayed(setting: Setting) -> Row:
     }
 
 
-def publish_due(ready: Ready, endpoints: list[str], queue: str, size: int, messages: int, start_s: float) -> Measured:
-    """Messages that fall due one after the other, 10,000 a second from `start_s` on, each in any of the batches."""
-    order = Random(1).sample(range(messages), messages)
+def publish_due(
+    ready: Ready, endpoints: list[str], queue: str, size: int, messages: int, start_s: float, scattered: bool
+) -> Measured:
+    """Messages that fall due one after the other, 10,000 a second from `start_s` on, shuffled: all of them if
+    `scattered`, else those of each batch."""
+    dice, mixed = Random(1), messages if scattered else BATCH
+    order = [number for at in range(0, messages, mixed) for number in dice.sample(range(at, at + mixed), mixed)]
     pad = os.urandom(max(0, size - DUE.size))
     with connect(endpoints) as client, client.producer(queue) as producer:
         ready()
@@ -90,4 +103,4 @@ def receive_due(ready: Ready, endpoints: list[str], queue: str, messages: int, s
     return Measured(len(late_s), first_s, last_s, late_s, {"rss": rss})
 
 
-DELAYED_CASES: Final = {"delayed": delayed}
+DELAYED_CASES: Final = {"delayed": delayed, "scattered": scattered}
