@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,18 +22,24 @@ WAITS: dict[str, Callable[[penstock.Client, penstock.Job], Any]] = {
 }
 
 
+@contextmanager
+def standing_still(daemon: PrivateDaemon) -> Iterator[None]:
+    assert daemon.pid is not None
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+
+
 @pytest.fixture(scope="module")
 def frozen() -> Iterator[tuple[penstock.Client, penstock.Job]]:
     """A client with a job, whose daemon stands still."""
     with PrivateDaemon() as daemon, penstock.connect(daemon.endpoint, retry_for="120s") as client:
         client.create_queue("q")
         job = client.submit("q", 1)
-        assert daemon.pid is not None
-        os.kill(daemon.pid, signal.SIGSTOP)
-        try:
+        with standing_still(daemon):
             yield client, job
-        finally:
-            os.kill(daemon.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("name", WAITS)
@@ -47,13 +54,8 @@ def test_a_job_whose_result_nobody_could_wait_for_is_there_when_the_daemon_is_ba
     with PrivateDaemon() as daemon, penstock.connect(daemon.endpoint, retry_for="120s") as client:
         client.create_queue("q")
         job = client.submit("q", 1)
-        assert daemon.pid is not None
-        os.kill(daemon.pid, signal.SIGSTOP)
-        try:
-            with pytest.raises(penstock.Timeout):
-                job.result(timeout=0.1)
-        finally:
-            os.kill(daemon.pid, signal.SIGCONT)
+        with standing_still(daemon), pytest.raises(penstock.Timeout):
+            job.result(timeout=0.1)
         assert job.status() == "queued"
         assert job.cancel() == "cancelled"
         with pytest.raises(penstock.JobCancelled):
