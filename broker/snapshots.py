@@ -74,6 +74,7 @@ class Sending:
         self._source = source
         self._next = 0
         self._acked = 0  # the receiver has everything before this piece
+        self._lower: int | None = None  # it last said that it wants an earlier one
         self._count: int | None = None  # of pieces, once the last one was made
         self._flight: deque[tuple[int, int]] = deque()  # (number, bytes)
         self._flight_bytes = 0
@@ -90,13 +91,14 @@ class Sending:
 
     def hear(self, wanted: int, now_ms: int) -> None:
         """The receiver wants this piece next."""
+        self._lower = wanted if wanted < self._acked else None
         if wanted > self._acked:
             self._acked = wanted
             self._next = max(self._next, wanted)
             self._moved_ms = self._sent_ms = now_ms
             while self._flight and self._flight[0][0] < wanted:
                 self._flight_bytes -= self._flight.popleft()[1]
-        elif wanted == 0 < self._acked:  # it has lost what it had; any other lower number is an old word
+        elif wanted == 0 < self._acked:  # it has lost what it had; any other lower number may be an old word
             self._acked = 0
             self._rewind()
 
@@ -108,6 +110,8 @@ class Sending:
     def due(self, now_ms: int, bytes_max: int) -> list[Piece]:
         """What is to be sent now: about `bytes_max` bytes, and no more than the window lets."""
         if self._flight and now_ms >= self._sent_ms + AGAIN_MS:
+            # It keeps to its lower number: then what we went by is from before it began anew.
+            self._acked = self._acked if self._lower is None else self._lower
             self._rewind()
         pieces: list[Piece] = []
         while bytes_max > 0 and self._may_send:

@@ -218,6 +218,24 @@ def test_rule_21_a_sender_gives_up_after_a_time_without_progress() -> None:
     assert sending.next_ms(0) <= 2 * GIVE_UP_MS - 1
 
 
+def test_rule_21_a_late_word_of_before_the_receiver_began_anew_does_not_keep_it_waiting() -> None:
+    sending = Sending(Pieces([b"x"] * 50), 0)
+    sending.due(0, 100)
+    sending.hear(30, 10)  # late: it has lost all that since
+    sending.hear(3, 20)
+    assert sending.due(9 + AGAIN_MS, 100) == [], "the lower number may be the late one"
+    assert sending.due(10 + AGAIN_MS, 100)[0].number == 3
+
+
+def test_rule_21_an_old_word_does_not_send_everything_anew() -> None:
+    sending = Sending(Pieces([b"x"] * 50), 0)
+    sending.due(0, 100)
+    sending.hear(30, 10)
+    sending.hear(3, 20)  # late
+    sending.hear(30, 30)
+    assert sending.due(10 + AGAIN_MS, 100)[0].number == 30
+
+
 @pytest.mark.parametrize("commit", [100, 101])
 def test_rule_21_a_snapshot_at_or_below_commit_is_ignored(commit: int) -> None:
     source, receiver = Pieces([b"x"] * 5), receiving()
