@@ -110,13 +110,8 @@ def seek_group(topic: str, group: str, start: Mapping[str, Any]) -> Steps[GroupI
 
 
 def retry_group(topic: str, group: str, limit: int | None) -> Steps[int]:
-    retried, more = 0, True
-    while more and retried != limit:
-        asked = RANGE_MAX if limit is None else min(limit - retried, RANGE_MAX)
-        body = (yield _command("group_retry", topic=topic, group=group, limit=asked)).body
-        retried += int(body["count"])
-        more = body["count"] == asked
-    return retried
+    bodies = yield from _in_parts("group_retry", "count", limit, topic=topic, group=group)
+    return sum(int(body["count"]) for body in bodies)
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------
@@ -172,25 +167,27 @@ def retry_jobs(queue: str, spans: Iterable[Span]) -> Steps[list[Span]]:
 
 
 def retry_dead(queue: str, limit: int | None) -> Steps[list[Span]]:
-    again: list[Span] = []
-    left, more = limit, True
-    while more and left != 0:
-        asked = RANGE_MAX if left is None else min(left, RANGE_MAX)
-        body = (yield _command("job_retry_dead", queue=queue, limit=asked)).body
-        again += _retried(body)
-        more = body["count"] == asked
-        left = None if left is None else left - int(body["count"])
-    return again
+    bodies = yield from _in_parts("job_retry_dead", "count", limit, queue=queue)
+    return [span for body in bodies for span in _retried(body)]
 
 
 def move(queue: str, target: str, limit: int | None) -> Steps[int]:
-    moved, more = 0, True
-    while more and moved != limit:
-        asked = RANGE_MAX if limit is None else min(limit - moved, RANGE_MAX)
-        body = (yield _command("move", queue=queue, target=target, limit=asked)).body
-        moved += int(body["moved"])
-        more = body["moved"] == asked
-    return moved
+    bodies = yield from _in_parts("move", "moved", limit, queue=queue, target=target)
+    return sum(int(body["moved"]) for body in bodies)
+
+
+def _in_parts(op: str, counted: str, limit: int | None, **args: Any) -> Steps[list[dict[str, Any]]]:
+    """The answers to as many commands as it takes to do `limit` messages, or all there are (None): each does no more
+    than the daemon allows, and says under `counted` how many it did."""
+    bodies: list[dict[str, Any]] = []
+    left, more = limit, True
+    while more and left != 0:
+        asked = RANGE_MAX if left is None else min(left, RANGE_MAX)
+        body = (yield _command(op, limit=asked, **args)).body
+        bodies.append(body)
+        more = body[counted] == asked
+        left = None if left is None else left - int(body[counted])
+    return bodies
 
 
 def describe_job(queue: str, offset: int) -> Steps[JobDetails]:
