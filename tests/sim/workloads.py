@@ -193,7 +193,7 @@ class Watcher(Client):
         if not self.under_way:
             self.ask(
                 "outcomes",
-                {"queue": JOBS, "after": self.after, "limit": 50, "wait_ms": 1000},
+                {"queue": self.watched, "after": self.after, "limit": 50, "wait_ms": 1000},
                 self._ended,
                 counted=False,
             )

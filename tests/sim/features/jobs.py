@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.client.requests import Request
 
-from ..clients import Client
 from ..ledger import DONE, Asked, Delivery, Ledger, none_lost, one_at_a_time
 from ..takers import Sender, Taker
+from ..workloads import Watcher
 from .feature import Feature, queue
 
 if TYPE_CHECKING:
@@ -78,21 +78,10 @@ class Digger(Taker):
     queues = (LETTERS,)
 
 
-class Scribe(Client):
-    """Sees how jobs end."""
+class Scribe(Watcher):
+    """Writes down how jobs end."""
 
-    is_replaceable = False  # what it saw would be lost with it
     watched = STEPS
-
-    def __init__(self, world: World, name: str) -> None:
-        super().__init__(world, name)
-        self.after = 0
-
-    def act(self, now_ms: int) -> int:
-        if not self.under_way:
-            args = {"queue": STEPS, "after": self.after, "limit": 50, "wait_ms": 1000}
-            self.ask("outcomes", args, self._ended, counted=False)
-        return now_ms + 200
 
     def _ended(self, request: Request) -> None:
         if request.error is None:
