@@ -97,6 +97,12 @@ class Cluster:
         except penstock.PenstockError:
             return None
 
+    def counters(self, node: int) -> dict[str, float]:
+        """What this node has counted since it started."""
+        with penstock.connect(self.client(node), read_only=True) as client:
+            counters: dict[str, float] = client.status()["counters"]
+            return counters
+
     def primary(self, other_than: int = 0, limit_s: float = LIMIT_S) -> int:
         """Wait until a node is primary in the eyes of a majority, itself included, and return it."""
         deadline = time.monotonic() + limit_s
