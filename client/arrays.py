@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self, TypeVar, overload
 
 from ..peers.errors import PenstockError
+from ..peers.units import Duration
 from . import calls
 from .channel import Channel
 from .ids import Span, array_id
@@ -79,16 +80,16 @@ class BaseJobArray(Sequence[J]):
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
-    def _outcomes(self, timeout: float | str | None) -> Steps[list[JobOutcome]]:
+    def _outcomes(self, timeout: Duration | None) -> Steps[list[JobOutcome]]:
         completions = Completions(self, timeout)
         while not completions.over:
             yield from completions.more()
         return (yield from collect(self))
 
-    def _wait(self, timeout: float | str | None) -> Steps[dict[str, int]]:
+    def _wait(self, timeout: Duration | None) -> Steps[dict[str, int]]:
         return dict(Counter(outcome.status for outcome in (yield from self._outcomes(timeout))))
 
-    def _results(self, timeout: float | str | None) -> Steps[list[Any]]:
+    def _results(self, timeout: Duration | None) -> Steps[list[Any]]:
         outcomes = yield from self._outcomes(timeout)
         bad = [error for outcome in outcomes if (error := outcome.error) is not None]
         if bad:
@@ -119,20 +120,19 @@ class JobArray(Waiting, BaseJobArray[Job]):
         """How many jobs are in which status, as "queued", "running", "done" ...; see `Job.status`."""
         return self._run(calls.count_statuses(self.queue, self._spans))
 
-    def wait(self, timeout: float | str | None = None) -> dict[str, int]:
-        """Wait until all have ended: how many are "done", "dead", "cancelled", "expired". `timeout` in seconds or as
-        text.
+    def wait(self, timeout: Duration | None = None) -> dict[str, int]:
+        """Wait until all have ended: how many are "done", "dead", "cancelled", "expired". `timeout` is a duration.
 
         Raises Timeout, and NotFound if one of them never existed.
         """
         return self._run(self._wait(timeout))
 
-    def outcomes(self, timeout: float | str | None = None) -> list[JobOutcome]:
-        """How each ended, in their order, once all have. `timeout` in seconds or as text. Raises as `wait` does."""
+    def outcomes(self, timeout: Duration | None = None) -> list[JobOutcome]:
+        """How each ended, in their order, once all have. `timeout` is a duration. Raises as `wait` does."""
         return self._run(self._outcomes(timeout))
 
-    def results(self, timeout: float | str | None = None) -> list[Any]:
-        """What each returned, in their order, once all have ended. `timeout` in seconds or as text.
+    def results(self, timeout: Duration | None = None) -> list[Any]:
+        """What each returned, in their order, once all have ended. `timeout` is a duration.
 
         Raises JobFailed, JobCancelled or NotFound, of the first one that did not end well, with how many did not in
         the hint (`outcomes` has them all); and as `wait` does.

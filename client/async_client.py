@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 
+from ..peers.units import Duration
 from .async_jobs import AsyncJob, AsyncJobArray, AsyncSchedules
 from .async_messages import AsyncConsumer, AsyncMessage, AsyncProducer, AsyncWatch
 from .awaiting import AsyncClosing, Awaiting, awaited, like, opened
@@ -53,7 +54,7 @@ class AsyncClient(
         start: Start = "earliest",
         stop: Stop | None = None,
         *,
-        wait: float | str | None = 0,
+        wait: Duration | None = 0,
         consistency: Consistency = "primary",
     ) -> AsyncIterator[AsyncMessage]:
         return self._replayed(self._replay(topic, start, stop, wait, consistency), consistency)
@@ -102,7 +103,7 @@ class AsyncClient(
         return self._array(*parse_array_id(array_id))
 
     @like(Client.as_completed)
-    def as_completed(self, jobs: Iterable[AsyncJob], timeout: float | str | None = None) -> AsyncIterator[AsyncJob]:
+    def as_completed(self, jobs: Iterable[AsyncJob], timeout: Duration | None = None) -> AsyncIterator[AsyncJob]:
         return self._completed(Completions(jobs, timeout))
 
     async def _completed(self, completions: Completions[AsyncJob]) -> AsyncIterator[AsyncJob]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
 
+from ..peers.units import Duration
 from .awaiting import AsyncClosing, Awaiting, awaited, like, own
 from .consumer import BaseConsumer, Consumer
 from .events import BaseWatch, Event, Watch
@@ -116,7 +117,7 @@ class AsyncConsumer(Awaiting, BaseConsumer[AsyncMessage, AsyncAckReceipt], Async
     receive_many = awaited(Consumer.receive_many, list[AsyncMessage])
 
     @like(Consumer.receive)
-    async def receive(self, timeout: float | str | None = None) -> AsyncMessage | None:
+    async def receive(self, timeout: Duration | None = None) -> AsyncMessage | None:
         messages = await self.receive_many(1, timeout)
         return messages[0] if messages else None
 

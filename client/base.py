@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar, Unpack
 
 from ..peers.errors import InvalidArgument, PenstockError
+from ..peers.units import Duration
 from . import calls
 from .arrays import BaseJobArray
 from .channel import Channel, Consistency
@@ -130,7 +131,7 @@ class BaseClient(Generic[P, C, M, J, A, S, W]):
         return Delivery(self._onlooker(name, group), answer.body, answer.data).messages
 
     def _replay(
-        self, topic: str, start: Start, stop: Stop | None, wait: float | str | None, consistency: Consistency
+        self, topic: str, start: Start, stop: Stop | None, wait: Duration | None, consistency: Consistency
     ) -> Replay:
         replay = Replay(self._onlooker(topic, ""), start, stop, wait)
         if replay.waits and self._connection.reader(consistency).session.read_only:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..peers import values, wire
 from ..peers.errors import InvalidArgument, Timeout
+from ..peers.units import Duration
 from .headers import with_own
 from .outcomes import ENDED, PARK_MS, JobOutcome
 from .properties import pack_batch
@@ -17,7 +18,7 @@ from .submit import WORK, work_header
 
 
 def call(
-    queue: str, args: Any, task: str | None, timeout: float | str | None, keep: bool, options: Mapping[str, Any]
+    queue: str, args: Any, task: str | None, timeout: Duration | None, keep: bool, options: Mapping[str, Any]
 ) -> Steps[Any]:
     """Submit, wait, take the result and have it forgotten. With `keep`, what runs when the time is over, or when who
     waits is cancelled, goes on."""

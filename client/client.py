@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Unpack
 
+from ..peers.units import Duration
 from . import calls
 from .arrays import JobArray
 from .base import BaseClient, Gather
@@ -33,6 +34,9 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
 
     It finds the daemon again when the connection is lost and asks again what was not answered; nothing is done twice.
     It does not survive a fork: connect anew in the child. Use it in a `with`, or close it.
+
+    Wherever it asks for a duration: seconds, a text ("500ms", "10s", "1h30m", "7d") or a timedelta; for a moment: a
+    datetime (without a zone: local time) or seconds since 1970.
     """
 
     PRODUCER, CONSUMER, JOB, ARRAY, SCHEDULES, WATCH = Producer, Consumer, Job, JobArray, Schedules, Watch
@@ -109,7 +113,7 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
         start: Start = "earliest",
         stop: Stop | None = None,
         *,
-        wait: float | str | None = 0,
+        wait: Duration | None = 0,
         consistency: Consistency = "primary",
     ) -> Iterator[Message]:
         """Messages of a topic as they were published, read past all groups: nothing is leased, and nobody acks them.
@@ -219,7 +223,7 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
         self,
         queue: str,
         *,
-        linger: float | str = 0,
+        linger: Duration = 0,
         batch_max: int = BATCH_MAX,
         batch_bytes: int | str = BATCH_BYTES,
     ) -> Producer:
@@ -232,7 +236,7 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
         *,
         group: str = "",
         start: Start = "earliest",
-        lease: float | str = "30s",
+        lease: Duration = "30s",
         prefetch: int = 1000,
         renew: bool = True,
     ) -> Consumer:
@@ -281,13 +285,13 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
         args: Any,
         *,
         task: str | None = None,
-        timeout: float | str | None = None,
+        timeout: Duration | None = None,
         keep: bool = False,
         **options: Unpack[JobOptions],
     ) -> Any:
         """Have work done and return its result: `submit`, wait and forget, with one round trip to the daemon.
 
-        `timeout` in seconds or as text; None waits for ever. The job is cancelled when it is over, unless `keep`.
+        `timeout` is a duration; None waits for ever. The job is cancelled when it is over, unless `keep`.
         options: as `submit` has, without if_exists. Raises JobFailed (with traceback and rank), JobCancelled, Timeout,
         and what `submit` raises.
         """
@@ -319,8 +323,8 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
         QueueFull."""
         return self._run(self._retry_dead(queue, limit))
 
-    def as_completed(self, jobs: Iterable[Job], timeout: float | str | None = None) -> Iterator[Job]:
-        """The jobs, each as soon as it has ended; their `result` then answers at once. `timeout` in seconds or as text.
+    def as_completed(self, jobs: Iterable[Job], timeout: Duration | None = None) -> Iterator[Job]:
+        """The jobs, each as soon as it has ended; their `result` then answers at once. `timeout` is a duration.
 
         Raises Timeout, and NotFound for a job that never existed.
         """
@@ -330,11 +334,11 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
         while not completions.over:
             yield from self._run(completions.more())
 
-    def drain(self, queue: str, timeout: float | str | None = None) -> list[JobOutcome]:
+    def drain(self, queue: str, timeout: Duration | None = None) -> list[JobOutcome]:
         """Wait until the queue is empty and nothing runs, then every outcome that is kept, failures included, by
         offset.
 
-        Somebody else must do the work: a pool, or consumers. `timeout` in seconds or as text. Raises Timeout, NotFound.
+        Somebody else must do the work: a pool, or consumers. `timeout` is a duration. Raises Timeout, NotFound.
         """
         return self._run(drain(queue, timeout))
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from ..peers import values
 from ..peers.errors import Closed, InvalidArgument, TooLarge
-from ..peers.units import duration_ms
+from ..peers.units import Duration, duration_ms
 from . import calls
 from .acks import Settlement
 from .channel import Channel
@@ -37,7 +37,7 @@ class BaseConsumer(Generic[M, R]):
         queue: str,
         *,
         group: str = "",
-        lease: float | str = 30.0,
+        lease: Duration = 30.0,
         prefetch: int = 1000,
         renew: bool = True,
     ) -> None:
@@ -92,7 +92,7 @@ class BaseConsumer(Generic[M, R]):
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
-    def _receive_many(self, limit: int, timeout: float | str | None) -> Steps[list[M]]:
+    def _receive_many(self, limit: int, timeout: Duration | None) -> Steps[list[M]]:
         deadline = Deadline(timeout)
         while True:
             yield from self._intake.wait(limit, deadline, lambda: self._stopped or self._closed)
@@ -103,7 +103,7 @@ class BaseConsumer(Generic[M, R]):
             if messages or deadline.over or self._stopped:
                 return messages
 
-    def _receive(self, timeout: float | str | None) -> Steps[M | None]:
+    def _receive(self, timeout: Duration | None) -> Steps[M | None]:
         messages = yield from self._receive_many(1, timeout)
         return messages[0] if messages else None
 
@@ -120,7 +120,7 @@ class BaseConsumer(Generic[M, R]):
         in_time: bool = yield Wait(ready, timeout_s)
         return in_time
 
-    def _flush(self, timeout: float | str | None) -> Steps[None]:
+    def _flush(self, timeout: Duration | None) -> Steps[None]:
         timeout_s = Deadline(timeout).timeout_s
         ready = yield from self.settle_until(lambda: self._settler.idle, timeout_s)
         wait_or_raise(ready, timeout_s, f"flushing {self._name()}")
@@ -227,8 +227,8 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
 
     # -- receiving -------------------------------------------------------------------------------------------------
 
-    def receive(self, timeout: float | str | None = None) -> Message | None:
-        """The next message. None: nothing came within `timeout` (seconds or text; None waits for ever), or `stop` was
+    def receive(self, timeout: Duration | None = None) -> Message | None:
+        """The next message. None: nothing came within `timeout` (a duration; None waits for ever), or `stop` was
         called.
 
         It comes back to the queue unless you settle it before its lease ends. Raises NotFound if the queue is gone,
@@ -242,7 +242,7 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
                 return self._take(1)[0]
         return self._run(self._receive(timeout))
 
-    def receive_many(self, limit: int, timeout: float | str | None = None) -> list[Message]:
+    def receive_many(self, limit: int, timeout: Duration | None = None) -> list[Message]:
         """At least one and at most `limit` messages, in order; [] if nothing came within `timeout`. As `receive`."""
         if limit < 1:
             raise InvalidArgument(f"limit is {limit!r}", "receive at least one message")
@@ -279,7 +279,7 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
     def nack_many(
         self,
         messages: Sequence[BaseMessage],
-        delay: float | str | None = None,
+        delay: Duration | None = None,
         error: BaseException | Mapping[str, Any] | str | None = None,
     ) -> AckReceipt:
         """These failed: give them back, to be tried again after `delay` (default: the queue's retry_delay).
@@ -297,7 +297,7 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
         self,
         messages: Sequence[BaseMessage],
         error: BaseException | Mapping[str, Any] | str,
-        delay: float | str | None = None,
+        delay: Duration | None = None,
     ) -> AckReceipt:
         """`nack_many` for jobs: `error` is an exception, a text, or a map of type, message, traceback and rank."""
         return self.nack_many(messages, delay=delay, error=error)
@@ -357,7 +357,7 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
             raise TooLarge(f"a result of {longest} bytes", f"at most {self._connection.session.max_message}")
         return self._settle("complete", messages, {}, results)
 
-    def extend(self, message: BaseMessage, duration: float | str) -> AckReceipt:
+    def extend(self, message: BaseMessage, duration: Duration) -> AckReceipt:
         """Let the lease of this message, and of all that came in the same delivery, end `duration` from now."""
         self._check()
         lease_ms = duration_ms(duration, "duration")
@@ -366,8 +366,8 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def flush(self, timeout: float | str | None = None) -> None:
-        """Return once all that was acknowledged is durable. `timeout` in seconds or as text.
+    def flush(self, timeout: Duration | None = None) -> None:
+        """Return once all that was acknowledged is durable. `timeout` is a duration.
 
         Raises Timeout, and LeaseLost if messages were lost since the last flush and no receipt has told so.
         """

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..peers.errors import InvalidArgument
+from ..peers.units import Duration
 from .channel import Channel
 from .requests import Request
 from .steps import Deadline, Steps
@@ -93,7 +94,7 @@ class BaseWatch:
         """The place behind the latest event that came out of here: another watch `after` it goes on from there."""
         return self._cursor if self._buffer else self._stream.cursor
 
-    def _receive(self, timeout: float | str | None) -> Steps[Event | None]:
+    def _receive(self, timeout: Duration | None) -> Steps[Event | None]:
         deadline = Deadline(timeout)
         while not self._buffer and not self._stream.stopped:
             self._buffer += yield from self._stream.more(deadline.wait_ms(PARK_MS))
@@ -123,8 +124,8 @@ class Watch(Waiting, BaseWatch, Iterator[Event]):
     then an event of the type "events.dropped" comes in their place. For one thread; `stop` is for any.
     """
 
-    def receive(self, timeout: float | str | None = None) -> Event | None:
-        """The next event. None: none came within `timeout` (seconds or text; None waits for ever), or `stop` was
+    def receive(self, timeout: Duration | None = None) -> Event | None:
+        """The next event. None: none came within `timeout` (a duration; None waits for ever), or `stop` was
         called.
 
         Raises Timeout if no daemon answers for `retry_for`, Closed.

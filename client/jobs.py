@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from ..peers.errors import NotFound, Timeout
+from ..peers.units import Duration
 from . import calls
 from .channel import Channel, Consistency
 from .infos import JobInfo, Reason
@@ -50,10 +51,10 @@ class BaseJob:
         self.info = JobInfo.from_body(body["jobs"][0])
         return self.info.status
 
-    def _wait(self, timeout: float | str | None) -> Steps[str]:
+    def _wait(self, timeout: Duration | None) -> Steps[str]:
         return (yield from self._end(timeout)).status
 
-    def _result(self, timeout: float | str | None, remove: bool) -> Steps[Any]:
+    def _result(self, timeout: Duration | None, remove: bool) -> Steps[Any]:
         outcome = yield from self._end(timeout)
         if remove and outcome.status != "expired":
             yield Tell("job_forget", self._place, counted=True)
@@ -66,7 +67,7 @@ class BaseJob:
         body = (yield Request("job_retry", self._place, counted=True)).body
         return type(self)(self._connection, self.queue, int(body["offset"]), self.cursor)
 
-    def _end(self, timeout: float | str | None) -> Steps[JobOutcome]:
+    def _end(self, timeout: Duration | None) -> Steps[JobOutcome]:
         deadline = Deadline(timeout)
         return (yield from within(deadline, self._ended(deadline)))
 
@@ -102,15 +103,15 @@ class Job(Waiting, BaseJob):
         (never existed). `consistency`: "local" has the nearest node answer out of its own copy, primary or not."""
         return self._run(self._status(), consistency)
 
-    def wait(self, timeout: float | str | None = None) -> str:
-        """Its status when it has ended: "done", "dead", "cancelled" or "expired". `timeout` in seconds or as text.
+    def wait(self, timeout: Duration | None = None) -> str:
+        """Its status when it has ended: "done", "dead", "cancelled" or "expired". `timeout` is a duration.
 
         Raises Timeout, and NotFound if the job never existed.
         """
         return self._run(self._wait(timeout))
 
-    def result(self, timeout: float | str | None = None, *, remove: bool = False) -> Any:
-        """What it returned. `timeout` in seconds or as text; None waits for ever. `remove`: the daemon forgets it then.
+    def result(self, timeout: Duration | None = None, *, remove: bool = False) -> Any:
+        """What it returned. `timeout` is a duration; None waits for ever. `remove`: the daemon forgets it then.
 
         Raises JobFailed (with traceback and rank), JobCancelled, Timeout, and NotFound if it never existed or its
         result is no longer kept.

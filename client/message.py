@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..peers.units import Duration
 from .headers import KEY, RESERVED
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Message(BaseMessage):
         """Done: it is gone for good."""
         return self._consumer.ack_many([self])
 
-    def nack(self, delay: float | str | None = None, error: Any = None) -> AckReceipt:
+    def nack(self, delay: Duration | None = None, error: Any = None) -> AckReceipt:
         """It failed: give it back, to be tried again after `delay` (default: the queue's retry_delay).
 
         After the queue's max_failures it goes to the dead letters, with `error` (an exception or a map) as the job's
@@ -142,6 +143,6 @@ class Message(BaseMessage):
         """Add lines to the log of the job."""
         return self._consumer.log(self, *lines)
 
-    def extend(self, duration: float | str) -> AckReceipt:
+    def extend(self, duration: Duration) -> AckReceipt:
         """Let the lease end `duration` from now. It holds for all messages that came in the same delivery."""
         return self._consumer.extend(self, duration)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..peers import wire
 from ..peers.errors import InvalidArgument
-from ..peers.units import duration_ms
+from ..peers.units import Duration, duration_ms
 from . import calls
 from .async_client import AsyncClient
 from .async_connection import AsyncConnection
@@ -25,17 +25,17 @@ def connect(
     user: str | None = None,
     password: str | None = None,
     *,
-    retry_for: float | str = "25s",
+    retry_for: Duration = "25s",
     read_only: bool = False,
     name: str | None = None,
 ) -> Client:
     """A client, connected. `endpoint`: one address of a node, or those of several ("tcp://host:port", "ipc:///path").
 
-    `retry_for` (seconds or text): how long each request looks for a daemon that can serve it, with rising pauses,
-    before it fails with Timeout, or NoQuorum where nodes answer but none is the primary. `read_only`: any node will do,
-    and answers reads from its own copy, which may be old (`Client.staleness`); everything else is refused. `name` tells
-    people at the daemon who you are, as in the history of a job: the host and the number of the process, if it is None.
-    Raises Timeout if nobody answers, NoQuorum, Unauthenticated, InvalidArgument.
+    `retry_for` (seconds, "1m" or a timedelta): how long each request looks for a daemon that can serve it, with rising
+    pauses, before it fails with Timeout, or NoQuorum where nodes answer but none is the primary. `read_only`: any node
+    will do, and answers reads from its own copy, which may be old (`Client.staleness`); everything else is refused.
+    `name` tells people at the daemon who you are, as in the history of a job: the host and the number of the process,
+    if it is None. Raises Timeout if nobody answers, NoQuorum, Unauthenticated, InvalidArgument.
     """
     connection = Connection(*_checked(endpoint, user, password, retry_for, read_only, name))
     try:
@@ -52,7 +52,7 @@ def connect_async(
     user: str | None = None,
     password: str | None = None,
     *,
-    retry_for: float | str = "25s",
+    retry_for: Duration = "25s",
     read_only: bool = False,
     name: str | None = None,
 ) -> Opening[AsyncClient]:
@@ -72,7 +72,7 @@ def _checked(
     endpoint: str | Sequence[str],
     user: str | None,
     password: str | None,
-    retry_for: float | str,
+    retry_for: Duration,
     read_only: bool,
     name: str | None,
 ) -> tuple[list[str], dict[str, Any], int]:

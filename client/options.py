@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
 from ..peers.errors import InvalidArgument
-from ..peers.units import duration_ms, rate_of, size_bytes
+from ..peers.units import Duration, duration_ms, rate_of, size_bytes
 
-Duration = float | str
 Size = int | str
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..peers import values, wire
 from ..peers.errors import JobCancelled, JobFailed, NotFound, PenstockError, Timeout
+from ..peers.units import Duration
 from .failures import job_failed
 from .infos import JobInfo, unfinished
 from .requests import Request
@@ -112,7 +113,7 @@ class Outcomes:
 class Completions(Generic[J]):
     """Jobs, as they end. `over`: all have."""
 
-    def __init__(self, jobs: Iterable[J], timeout: float | str | None) -> None:
+    def __init__(self, jobs: Iterable[J], timeout: Duration | None) -> None:
         self._deadline = Deadline(timeout)
         self._waiting: dict[str, dict[int, list[J]]] = {}
         for job in jobs:
@@ -184,7 +185,7 @@ def _must_exist(queue: str, info: JobInfo) -> None:
         raise NotFound(f"job {queue}/{info.offset} does not exist")
 
 
-def drain(queue: str, timeout: float | str | None) -> Steps[list[JobOutcome]]:
+def drain(queue: str, timeout: Duration | None) -> Steps[list[JobOutcome]]:
     """Wait until the queue is empty and nothing runs; every outcome that is kept, in the order of the offsets."""
     deadline = Deadline(timeout)
     return within(deadline, _drain(queue, deadline))

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, Unpack
 
 from ..peers import wire
 from ..peers.errors import Closed, InvalidArgument, PenstockError, TooLarge
-from ..peers.units import duration_ms, size_bytes
+from ..peers.units import Duration, duration_ms, size_bytes
 from .batcher import BATCH_BYTES, BATCH_MAX, MESSAGE_OVERHEAD, Batch, Batcher
 from .channel import Channel
 from .closing import Closing
@@ -36,7 +36,7 @@ class BaseProducer(Generic[R]):
         connection: Channel,
         queue: str,
         *,
-        linger: float | str = 0,
+        linger: Duration = 0,
         batch_max: int = BATCH_MAX,
         batch_bytes: int | str = BATCH_BYTES,
     ) -> None:
@@ -94,7 +94,7 @@ class BaseProducer(Generic[R]):
         if self._batcher.crowded():
             yield Wait(lambda: not self._batcher.crowded())
 
-    def _flush(self, timeout: float | str | None) -> Steps[None]:
+    def _flush(self, timeout: Duration | None) -> Steps[None]:
         timeout_s = Deadline(timeout).timeout_s
         self._connection.check()
         with self._lock:
@@ -325,8 +325,8 @@ class Producer(Waiting, BaseProducer[Receipt], Closing):
         you."""
         return self._run(self._can_send(messages))
 
-    def flush(self, timeout: float | str | None = None) -> None:
-        """Return once all that was sent is durable. `timeout` in seconds or as text; None waits as long as the client
+    def flush(self, timeout: Duration | None = None) -> None:
+        """Return once all that was sent is durable. `timeout` is a duration; None waits as long as the client
         tries.
 
         Raises Timeout, or the first refusal that no receipt has told yet; its hint says how many messages were refused.

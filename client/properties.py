@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict
 
 from ..peers.errors import InvalidArgument, shown
-from ..peers.units import duration_ms
+from ..peers.units import Duration, duration_ms
 from .ids import parse_array_id
 
-Duration: TypeAlias = float | str
 Moment: TypeAlias = datetime | float
 OnFailure = Literal["cancel", "release"]
 Backoff = Literal["constant", "exponential"]
@@ -34,12 +33,13 @@ After: TypeAlias = Jobs | str | Iterable[Jobs | str]
 class CommonOptions(TypedDict, total=False):
     """Properties that messages of a batch share; all optional, and for queues only.
 
-    priority: 0 to 9, 9 is given first; in the order of sending within one. delay: not given before it is over (seconds
-    or "10s"). due: not given before this moment (a datetime, without a zone: local time; or seconds since 1970); not
-    together with delay. ttl: if it is not done by then, it ends `expired`. after: jobs (or their ids), or one, that
-    must end first. on_failure: what happens if one of those does not end well: "cancel" (this one is cancelled) or
-    "release" (it runs all the same). max_failures, retry_delay, retry_backoff ("constant" or "exponential"),
-    retry_delay_max, retry_jitter (percent): instead of the queue's. `after` goes with one delay or due for a batch.
+    priority: 0 to 9, 9 is given first; in the order of sending within one. delay: not given before it is over (seconds,
+    "10s" or a timedelta). due: not given before this moment (a datetime, without a zone: local time; or seconds since
+    1970); not together with delay. ttl: if it is not done by then, it ends `expired`. after: jobs (or their ids), or
+    one, that must end first. on_failure: what happens if one of those does not end well: "cancel" (this one is
+    cancelled) or "release" (it runs all the same). max_failures, retry_delay, retry_backoff ("constant" or
+    "exponential"), retry_delay_max, retry_jitter (percent): instead of the queue's. `after` goes with one delay or due
+    for a batch.
     """
 
     priority: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..peers.errors import PenstockError, Timeout
+from ..peers.units import Duration
 from .steps import Deadline, Steps
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class BaseReceipt:
         """Where in the daemon's log the batch is, once it is durable: outcomes of its jobs come after that."""
         return self._batch.log_index
 
-    def landed(self, timeout: float | str | None = None) -> Steps[int]:
+    def landed(self, timeout: Duration | None = None) -> Steps[int]:
         """The steps of `wait`."""
         if not self._batch.done:
             yield from self._producer.land(self._batch, Deadline(timeout).timeout_s)
@@ -57,10 +58,10 @@ class Receipt(BaseReceipt):
 
     __slots__ = ()
 
-    def wait(self, timeout: float | str | None = None) -> int:
+    def wait(self, timeout: Duration | None = None) -> int:
         """The offset of the message (of a batch: of its first one), once it is durable.
 
-        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, after which the
+        `timeout` is a duration; None waits as long as the client tries. Raises Timeout, after which the
         message may still arrive, or why the message was refused: NotFound, QueueFull, TooLarge, StorageFull,
         SessionExpired, Closed ...
         """
@@ -83,7 +84,7 @@ class BaseAckReceipt:
         """Has the answer come? Then `wait` returns, or raises, at once."""
         return all(settlement.done for settlement in self._settlements)
 
-    def settled(self, timeout: float | str | None = None) -> Steps[None]:
+    def settled(self, timeout: Duration | None = None) -> Steps[None]:
         """The steps of `wait`."""
         if not self.done():
             timeout_s = Deadline(timeout).timeout_s
@@ -102,10 +103,10 @@ class AckReceipt(BaseAckReceipt):
 
     __slots__ = ()
 
-    def wait(self, timeout: float | str | None = None) -> None:
+    def wait(self, timeout: Duration | None = None) -> None:
         """Return once it is durable.
 
-        `timeout` in seconds or as text; None waits as long as the client tries. Raises Timeout, and LeaseLost if at
+        `timeout` is a duration; None waits as long as the client tries. Raises Timeout, and LeaseLost if at
         least one of the messages had been given back before: perhaps to somebody else.
         """
         return self._consumer._run(self.settled(timeout))  # type: ignore[no-any-return]  # whichever shell that is

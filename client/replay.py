@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..peers.errors import InvalidArgument
-from ..peers.units import duration_ms
+from ..peers.units import Duration, duration_ms
 from .delivery import Delivery
 from .requests import Request
 from .steps import Steps
@@ -55,7 +55,7 @@ class Replay:
     """
 
     def __init__(
-        self, onlooker: BaseConsumer[Any, Any], start: Start, stop: Stop | None, wait: float | str | None
+        self, onlooker: BaseConsumer[Any, Any], start: Start, stop: Stop | None, wait: Duration | None
     ) -> None:
         self.over = False
         self._onlooker = onlooker  # of the topic; it can settle nothing

@@ -7,13 +7,13 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 from ..peers import values, wire
 from ..peers.errors import InvalidArgument, shown
-from ..peers.units import duration_ms
+from ..peers.units import Duration, duration_ms
 from . import calls
 from .channel import Channel
 from .headers import Header
 from .infos import ScheduleInfo
 from .jobs import BaseJob, Job
-from .properties import Backoff, Duration, pack_batch
+from .properties import Backoff, pack_batch
 from .steps import Steps
 from .submit import WORK, work_header
 from .waiting import Waiting
@@ -73,14 +73,14 @@ class Schedules(Waiting, BaseSchedules[Job]):
     ) -> ScheduleInfo:
         """Have a job made in `queue` again and again: each due time makes one, also through fail-overs and restarts.
 
-        `cron`: a line such as "30 2 * * MON-FRI", or "@daily", in the time zone `tz`; or `every` so long (seconds or
-        "10m"), for the first time so long from now. `args`, `task`: what the job is, as in `Client.submit`; or `body`,
-        as it is. `missed`: what becomes of due times while no daemon was there, or it was paused: "once" (one job for
-        all of them), "all" (one for each, at most 1000), "skip" (none). `overlap` False: no job while the last one has
-        not ended. `replace`: in place of one of that name. options: priority, ttl, max_failures, retry_delay,
-        retry_backoff, retry_delay_max, retry_jitter, key, headers, time_limit (see JobOptions). Its jobs
-        carry the headers penstock-schedule and penstock-due (ms since 1970), see `Message.all_headers`. Raises
-        InvalidArgument (which names the wrong field of a cron line), NotFound, AlreadyExists.
+        `cron`: a line such as "30 2 * * MON-FRI", or "@daily", in the time zone `tz`; or `every` so long, for the first
+        time so long from now. `args`, `task`: what the job is, as in `Client.submit`; or `body`, as it is. `missed`:
+        what becomes of due times while no daemon was there, or it was paused: "once" (one job for all of them), "all"
+        (one for each, at most 1000), "skip" (none). `overlap` False: no job while the last one has not ended.
+        `replace`: in place of one of that name. options: priority, ttl, max_failures, retry_delay, retry_backoff,
+        retry_delay_max, retry_jitter, key, headers, time_limit (see JobOptions). Its jobs carry the headers
+        penstock-schedule and penstock-due (ms since 1970), see `Message.all_headers`. Raises InvalidArgument (which
+        names the wrong field of a cron line), NotFound, AlreadyExists.
         """
         if body is not None and (args is not None or task is not None):
             raise InvalidArgument("body and args are both given", "give one of them")

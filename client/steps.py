@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from ..peers.units import duration_ms
+from ..peers.units import Duration, duration_ms
 from .requests import Request, Tell
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ Steps: TypeAlias = Generator[Step, Any, T]
 class Deadline:
     """When something has to be over. `timeout` (seconds or text) counts from now; None: never."""
 
-    def __init__(self, timeout: float | str | None, what: str = "timeout") -> None:
+    def __init__(self, timeout: Duration | None, what: str = "timeout") -> None:
         self.timeout_s = None if timeout is None else duration_ms(timeout, what) / 1000
         self._end_s = None if self.timeout_s is None else time.monotonic() + self.timeout_s
 

@@ -12,6 +12,7 @@ from ..client import connect
 from ..client.headers import AFTER, KEY, RESERVED
 from ..client.ids import array_id
 from ..peers.errors import InvalidArgument, JobCancelled
+from ..peers.units import Duration
 from .notes import Note
 from .words import LINE_MAX, TEXT_MAX, clean
 
@@ -66,8 +67,8 @@ class CurrentJob:
         """The jobs that it waited for (`after`, or as the gather job of an array), as ids: "work/7", "work/0-499"."""
         return tuple(array_id(queue, [(first, count)]) for queue, first, count in self._headers.get(AFTER, ()))
 
-    def parent_results(self, timeout: float | str | None = 60) -> list[Any]:
-        """What the parents returned, in the order they were named in. Asks the daemon. `timeout` in seconds or as text.
+    def parent_results(self, timeout: Duration | None = 60) -> list[Any]:
+        """What the parents returned, in the order they were named in. Asks the daemon. `timeout` is a duration.
 
         Raises JobFailed or JobCancelled if a parent did not end well (`on_failure="release"`), NotFound if a result is
         no longer kept, and Timeout.

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..client import Client, connect
 from ..peers.errors import InvalidArgument, PenstockError
 from ..peers.errors import Timeout as TimedOut
-from ..peers.units import duration_ms
+from ..peers.units import Duration, duration_ms
 from .launch import command_of
 from .memory import keep_freed_memory
 from .orphans import die_with_parent, started_ticks
@@ -43,7 +43,7 @@ class PoolConfig:
     tasks: str
     ranks: int = 2
     launcher: str | None = None
-    lease: str | float = "30s"
+    lease: Duration = "30s"
     grace_s: float = 10.0
     cancel_grace_s: float = CANCEL_GRACE_S
     state_dir: Path | None = None
@@ -204,7 +204,7 @@ def _arguments(config: PoolConfig) -> list[str]:
         "--tasks": config.tasks,
         "--ranks": config.ranks,
         "--launcher": config.launcher,
-        "--lease": config.lease,
+        "--lease": f"{duration_ms(config.lease)}ms",
         "--grace": config.grace_s,
         "--cancel-grace": config.cancel_grace_s,
         "--state-dir": config.state_dir,

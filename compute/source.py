@@ -11,6 +11,7 @@ from ..client import AckReceipt, Client, Consumer, Message
 from ..client.delivery import places_of
 from ..client.headers import TASK, TIME_LIMIT
 from ..peers.errors import LeaseLost, PenstockError
+from ..peers.units import Duration
 from .frames import unpack
 from .notes import Notes
 from .reports import Reports
@@ -83,7 +84,7 @@ class _Sent(NamedTuple):
 class BrokerSource:
     """A queue of a Penstock daemon."""
 
-    def __init__(self, client: Client, queue: str, lease: float | str) -> None:
+    def __init__(self, client: Client, queue: str, lease: Duration) -> None:
         self._client = client
         self._queue = queue
         self._lease = lease

@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVa
 from ..client.properties import ArrayOptions, Backoff, JobOptions, pack_properties
 from ..client.submit import Gatherer
 from ..peers.errors import InvalidArgument
-from ..peers.units import duration_ms
+from ..peers.units import Duration, duration_ms
 from .check import Check, check_of, words_of
 
 P = ParamSpec("P")
@@ -30,9 +30,9 @@ class Policy(TypedDict, total=False):
 
     priority: int
     max_failures: int | None
-    retry_delay: float | str | None
+    retry_delay: Duration | None
     retry_backoff: Backoff | None
-    retry_delay_max: float | str | None
+    retry_delay_max: Duration | None
     retry_jitter: int | None
 
 
@@ -48,7 +48,7 @@ class Task(Generic[P, R]):
         function: Callable[P, R],
         queue: str | None = None,
         name: str | None = None,
-        time_limit: float | str | None = None,
+        time_limit: Duration | None = None,
         batch: bool = False,
         ranks: Ranks = None,
         validate: Callable[..., None] | None = None,
@@ -206,7 +206,7 @@ def task(
     *,
     queue: str | None = None,
     name: str | None = None,
-    time_limit: float | str | None = None,
+    time_limit: Duration | None = None,
     batch: bool = False,
     ranks: Ranks = None,
     validate: Callable[..., None] | None = None,
@@ -218,7 +218,7 @@ def task(function: Callable[P, R] | None = None, **options: Any) -> Any:
     queue: where its jobs wait (default: the function's name). name: needed when several tasks share a queue.
     priority, max_failures, retry_delay, retry_backoff, retry_delay_max, retry_jitter: what each job that is submitted
     through the task has (see `Client.submit`); a pool that makes the queue gives that its max_failures.
-    time_limit: how long one job (of a batch task: one call) may run, in seconds or as "10m"; then it fails.
+    time_limit: how long one job (of a batch task: one call) may run (seconds, "10m", a timedelta); then it fails.
     batch: the function gets a list of argument maps and returns a list of results, as long; an exception in that list
     fails that job. ranks: "all" or a number makes it collective: that many MPI ranks call it, with their communicator
     as first argument, and what rank 0 returns is the result. validate: called with a job's arguments before it is sent

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from typing import TypeAlias
 
-from .errors import InvalidArgument
+from .errors import InvalidArgument, shown
+
+Duration: TypeAlias = float | str | timedelta
+SECONDS_MAX = 1e12  # of a duration: what is longer is a mistake, and far longer ones are no integers of the wire
 
 UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 UNIT_BYTES = {
@@ -18,21 +23,31 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)")
 _RATE = re.compile(r"([1-9]\d*)\s*/\s*(\S+)")
 
 
-def duration_ms(value: float | str, what: str = "duration") -> int:
-    """Milliseconds of a number of seconds or of a text such as "10s", "5m", "1h30m", "7d". Never negative.
+def duration_ms(value: Duration, what: str = "duration") -> int:
+    """Milliseconds of a number of seconds, of a text such as "10s", "5m", "1h30m", "7d", or of a timedelta. Never
+    negative.
 
     Raises InvalidArgument, which names `what`.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e12:
-        return round(value * 1000)
-    if isinstance(value, str) and _DURATION.fullmatch(value.replace(" ", "")):
-        return round(sum(float(n) * UNIT_MS[unit] for n, unit in _PART.findall(value)))
-    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value):
-        return round(float(value) * 1000)
-    raise InvalidArgument(
-        f"{what} is {value!r}, which is no duration",
-        'give seconds as a number, or a text such as "500ms", "10s", "1h30m", "7d"',
-    )
+    seconds = _seconds(value)
+    if seconds is None or not 0 <= seconds < SECONDS_MAX:
+        raise InvalidArgument(
+            f"{what} is {shown(value)}, which is no duration",
+            'give seconds as a number, a text such as "500ms", "10s", "1h30m", "7d", or a timedelta',
+        )
+    return round(seconds * 1000)
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        return None
+    if _DURATION.fullmatch(value.replace(" ", "")):
+        return sum(float(n) * UNIT_MS[unit] for n, unit in _PART.findall(value)) / 1000
+    return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else None
 
 
 def size_bytes(value: int | str, what: str = "size") -> int:

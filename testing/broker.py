@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self, TypeVar
@@ -24,7 +24,7 @@ from ..client import Client, connect
 from ..client.bell import Bell
 from ..compute.task import Task
 from ..peers.errors import Closed, InvalidArgument, PenstockError, Timeout
-from ..peers.units import duration_ms
+from ..peers.units import Duration, duration_ms
 from .door import Door, Said
 from .nodes import NEVER_MS, Nodes
 from .tasks import Ran, run_ready
@@ -46,8 +46,8 @@ class Broker:
     `advance`. Time-outs of clients are real.
 
     `nodes`: 1, 3 or 5. `start`: what the clock shows first (a datetime, local if it has no time zone); None: now.
-    `session_timeout`: after how long a client that says nothing has lost its session, in seconds or as text; None:
-    never, since to a clock that jumps everybody is silent. `seed`: of everything that is random.
+    `session_timeout`: after how long (a duration) a client that says nothing has lost its session; None: never, since
+    to a clock that jumps everybody is silent. `seed`: of everything that is random.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Broker:
         nodes: int = 1,
         *,
         start: datetime | None = None,
-        session_timeout: float | str | None = None,
+        session_timeout: Duration | None = None,
         seed: int = 0,
     ) -> None:
         if nodes not in NODES:
@@ -114,7 +114,7 @@ class Broker:
         """Where it can be reached, also by other processes: for `penstock.connect`, or as PENSTOCK_ENDPOINT."""
         return list(self._endpoints.values())
 
-    def connect(self, *, retry_for: float | str = "25s", read_only: bool = False, name: str = "test") -> Client:
+    def connect(self, *, retry_for: Duration = "25s", read_only: bool = False, name: str = "test") -> Client:
         """A client, as `penstock.connect` makes it. It is closed with the broker, if it was not before.
 
         What it has said before `advance` is heard before time passes.
@@ -130,14 +130,13 @@ class Broker:
         """What the broker's clock shows, in UTC."""
         return datetime.fromtimestamp(self._nodes.now_ms / 1000, UTC)
 
-    def advance(self, duration: float | str | timedelta) -> None:
+    def advance(self, duration: Duration) -> None:
         """Have time pass: everything that falls due on the way happens at its time, in its order.
 
-        `duration` in seconds, as text ("10s", "1d"), or a timedelta. Clients see a broker after a time in which they
+        `duration` in seconds, as text ("10s", "1d") or a timedelta. Clients see a broker after a time in which they
         said nothing: leases that were not extended have ended.
         """
-        seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-        self._advance(lambda: self._nodes.now_ms + duration_ms(seconds, "duration"))
+        self._advance(lambda: self._nodes.now_ms + duration_ms(duration, "duration"))
 
     def advance_to(self, moment: datetime) -> None:
         """Have time pass until then (local time, if it has no time zone). Raises InvalidArgument for what is past."""
@@ -244,7 +243,7 @@ class Broker:
         *,
         limit: int | None = None,
         until_empty: bool = False,
-        lease: float | str = "30s",
+        lease: Duration = "30s",
         comm: Any = None,
     ) -> Ran:
         """Run jobs of a queue in this thread, one after the other, as one rank of a pool does; how many it were.

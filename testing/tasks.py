@@ -17,6 +17,7 @@ from ..compute.runner import FAILURE_REASON, default_task, unknown_task
 from ..compute.source import BrokerSource
 from ..compute.task import Task, load_tasks
 from ..peers.errors import InvalidArgument, LeaseLost
+from ..peers.units import Duration
 from .comm import LoneComm
 
 BATCH_MAX = 1_000  # jobs in one call of a batch task
@@ -48,7 +49,7 @@ def run_ready(
     queue: str,
     tasks: Tasks,
     limit: int | None,
-    lease: float | str,
+    lease: Duration,
     comm: Any,
 ) -> Ran:
     """Run what is ready in a queue, at most `limit` jobs."""

@@ -59,6 +59,29 @@ def test_a_delayed_message_comes_when_its_time_has_come(broker: Broker, timed: p
         assert bodies(consumer, 1) == [b"much later"]
 
 
+def test_every_duration_may_be_a_timedelta(broker: Broker) -> None:
+    minute, moment = timedelta(minutes=1), timedelta(milliseconds=50)
+    client = broker.connect(retry_for=minute)
+    client.create_queue("q", retry_delay=minute, result_ttl=timedelta(days=1))
+    client.create_topic("t", retention=timedelta(days=7))
+    client.schedules.add("s", "q", 1, every=timedelta(days=30))
+    assert client.schedules.get("s").every_ms == timedelta(days=30) / timedelta(milliseconds=1)
+    client.submit_many("q", [1, 2], delays=[timedelta(0), minute], ttl=timedelta(hours=1), time_limit=minute)
+    with client.producer("q", linger=moment) as producer, client.consumer("q", lease=minute, prefetch=0) as consumer:
+        producer.send(b"third", delay=timedelta(minutes=2)).wait(minute)
+        message = consumer.receive(minute)
+        assert message is not None
+        message.extend(timedelta(minutes=10)).wait(minute)
+        message.nack(delay=timedelta(minutes=3)).wait(minute)
+        assert consumer.receive(moment) is None
+        broker.advance(minute)
+        assert consumer.receive(moment) is not None
+        with pytest.raises(penstock.Timeout):
+            client.call("q", 1, timeout=moment)
+        with pytest.raises(penstock.InvalidArgument, match=r"delay is .*timedelta.*, which is no duration"):
+            producer.send(b"earlier", delay=-minute)
+
+
 def test_each_job_of_an_array_has_its_own_delay(broker: Broker, timed: penstock.Client) -> None:
     jobs = timed.submit_many("q", [0, 1, 2], delays=["1h", 0, "1m"])
     assert jobs.statuses() == {"delayed": 2, "queued": 1}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_a_cancelled_job_takes_no_results_of_others_with_it(
 
 
 def test_a_lease_is_renewed_while_a_job_runs(client: Client, spawn: Spawn) -> None:
-    spawn(lease="600ms")
+    spawn(lease=timedelta(milliseconds=600))
     job = nap.submit(client, seconds=2.0)
     assert job.result(timeout=WAIT_S) == 2.0
     (info,) = [each.info for each in client.jobs("work", limit=1000) if each.offset == job.offset] or [None]

@@ -1,11 +1,13 @@
 """Durations and sizes as people write them."""
 
+from datetime import datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.peers.errors import InvalidArgument
-from penstock.peers.units import UNIT_BYTES, UNIT_MS, duration_ms, rate_of, size_bytes
+from penstock.peers.units import UNIT_BYTES, UNIT_MS, Duration, duration_ms, rate_of, size_bytes
 
 
 @pytest.mark.parametrize(
@@ -13,15 +15,19 @@ from penstock.peers.units import UNIT_BYTES, UNIT_MS, duration_ms, rate_of, size
     [
         (0, 0), (1, 1_000), (0.25, 250), ("10s", 10_000), ("500ms", 500), ("1h30m", 5_400_000), ("1h 30m", 5_400_000),
         ("7d", 604_800_000), ("2w", 1_209_600_000), ("1.5s", 1_500), ("20", 20_000), ("0.5", 500),
+        (timedelta(0), 0), (timedelta(days=1, microseconds=1_500), 86_400_002),
     ],
 )  # fmt: skip
-def test_durations(written: float | str, ms: int) -> None:
+def test_durations(written: Duration, ms: int) -> None:
     assert duration_ms(written) == ms
 
 
 @pytest.mark.parametrize(
     "written",
-    [-1, "-1s", "", " ", "s", "1 fortnight", "10S", "1e3s", "1s2", None, True, float("nan"), float("inf"), 1e13, b"1s"],
+    [
+        -1, "-1s", "", " ", "s", "1 fortnight", "10S", "1e3s", "1s2", None, True, float("nan"), float("inf"), 1e13,
+        b"1s", timedelta(milliseconds=-1), timedelta.max, "9" * 20, "9" * 400 + "w", datetime(2030, 1, 1),
+    ],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused_by_name(written: object) -> None:
     with pytest.raises(InvalidArgument, match=r"patience is .*, which is no duration"):
