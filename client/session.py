@@ -97,8 +97,7 @@ class Session:
         if request.deadline_ms is not None:
             self._window.timed.add(request)
         if self.state is READY and self._window.open_for(request):
-            self.sends.append(self._window.send(request, self.link, now_ms))
-            self._sent_ms = now_ms
+            self._send(request, now_ms)
         else:
             self._window.wait(request)
 
@@ -270,7 +269,14 @@ class Session:
 
     def _send_waiting(self, now_ms: int) -> None:
         while self.state is State.READY and (request := self._window.next()) is not None:
+            self._send(request, now_ms)
+
+    def _send(self, request: Request, now_ms: int) -> None:
+        try:
             self.sends.append(self._window.send(request, self.link, now_ms))
+        except InvalidArgument as fault:
+            self._finish(request, fault)
+        else:
             self._sent_ms = now_ms
 
     def _finish(self, request: Request, error: PenstockError) -> None:

@@ -57,17 +57,17 @@ class Window:
         return None
 
     def send(self, request: Request, link: int, now_ms: int) -> list[bytes]:
-        """It is under way from now on. Returns its frames."""
+        """It is under way from now on. Returns its frames. Raises InvalidArgument for what cannot travel; then it is
+        not under way, and has used no sequence."""
+        sequence = self._next_counted if request.counted else self.free_sequence()
+        request.frames = frames = wire.request(request.op, sequence, request.args, request.payload)
+        request.sequence = sequence
         if request.counted:
-            request.sequence = sequence = self._next_counted
             self._next_counted += 1
-        else:
-            request.sequence = sequence = self.free_sequence()
         if request.wait_ms:
             self._parked += 1
         elif request.counted:
             self._counted += 1
-        request.frames = frames = wire.request(request.op, sequence, request.args, request.payload)
         request.link = link
         request.sent_ms = now_ms
         self.outstanding[sequence] = request

@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from .errors import PenstockError, ProtocolError, to_body
+from .errors import InvalidArgument, PenstockError, ProtocolError, shown, to_body
 
 MAGIC = b"PS1"
 VERSION = 1
 LOW, HIGH = -(2**63), 2**63 - 1  # of a sequence
+
+UNFIT = (TypeError, ValueError, OverflowError)  # by msgpack; UnicodeEncodeError (lone surrogates) is a ValueError
+WHAT_FITS = "integers have 64 bits, and texts no lone surrogates"
 
 _BYTES = {bytes}
 
@@ -37,9 +40,23 @@ class Reply(NamedTuple):
 
 
 def request(op: str, sequence: int, args: Mapping[str, Any], payload: bytes | None = None) -> list[bytes]:
-    """The frames of one request."""
-    header = msgpack.packb((op, sequence, args))
+    """The frames of one request. Raises InvalidArgument, which names the argument that cannot travel."""
+    try:
+        header = msgpack.packb((op, sequence, args))
+    except UNFIT as fault:
+        name, value = _unfit(args)
+        raise InvalidArgument(f"{name} is {shown(value)}, which cannot travel: {fault}", WHAT_FITS) from fault
     return [MAGIC, header] if payload is None else [MAGIC, header, payload]
+
+
+def _unfit(args: Mapping[str, Any]) -> tuple[str, object]:
+    """What of these msgpack has no form for: its name, and its value."""
+    for name, value in args.items():
+        try:
+            msgpack.packb(value)
+        except UNFIT:
+            return _unfit(value) if isinstance(value, Mapping) else (str(name), value)
+    return "a name", [*args]
 
 
 def reply(sequence: int, status: str, body: Mapping[str, Any], payload: bytes | None = None) -> list[bytes]:

@@ -105,6 +105,24 @@ def test_counted_requests_count_up_and_the_others_down(script: Script) -> None:
     assert [sequence for _, sequence in script.sent()] == [1, -1, 2, -2]
 
 
+@pytest.mark.parametrize("ready", [True, False])
+@pytest.mark.parametrize("value", [2**64, object(), "\ud800", {"deep": {"er": 2**70}}])
+def test_what_cannot_travel_is_refused_by_name_and_leaves_no_gap(ready: bool, value: Any) -> None:
+    script = Script()
+    if ready:
+        script.ready()
+    first, wrong, last = (script.ask("x", counted=True, size=size) for size in (1, value, 3))
+    if not ready:
+        script.ready()
+    assert isinstance(wrong.error, InvalidArgument)
+    assert ("er is" if isinstance(value, dict) else "size is") in wrong.error.message
+    assert [request.sequence for request in (first, wrong, last)] == [1, 0, 2]
+    script.answer(1)
+    script.answer(2)
+    assert script.session.finished == [wrong, first, last]
+    assert script.session.under_way == 0
+
+
 def test_counting_goes_on_where_the_session_is(script: Script) -> None:
     script = Script()
     script.link_up()

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
+import numpy
 import pytest
 from kit.told import state_digest
 
@@ -99,7 +100,7 @@ case("jobs for a topic", InvalidArgument, "news is a topic", lambda c: c.submit_
 case("replay of a queue", InvalidArgument, "is a queue", lambda c: list(c.replay("jobs")))
 
 for option, values in {
-    "max_messages": (0, -1, "many", 1.5, True, NAN, 2**60),
+    "max_messages": (0, -1, "many", 1.5, True, NAN, 2**60, 2**64, object()),
     "max_bytes": ("5 quarts", 0, -1, 1.5, NAN),
     "max_failures": (0, "never", 1.5),
     "retry_delay": ("soon", -1, NAN, INFINITE),
@@ -110,11 +111,11 @@ for option, values in {
 }.items():
     for value in values:
         case(
-            f"a queue with {option} {value!r}", InvalidArgument, option,
+            f"a queue with {option} {value!r:.20}", InvalidArgument, option,
             lambda c, o=option, v=value: c.create_queue("new", **{o: v}),
         )  # fmt: skip
         case(
-            f"configure {option} {value!r}", InvalidArgument, option,
+            f"configure {option} {value!r:.20}", InvalidArgument, option,
             lambda c, o=option, v=value: c.configure("jobs", **{o: v}),
         )  # fmt: skip
 for option, values in {
@@ -171,6 +172,7 @@ case(
 )
 case("peek at none", InvalidArgument, "limit", lambda c: c.peek("jobs", 0))
 case("peek at too many", InvalidArgument, "limit", lambda c: c.peek("jobs", 1001))
+case("peek at a number of numpy", InvalidArgument, "limit", lambda c: c.peek("jobs", numpy.int64(5)))
 case("ack what was only looked at", penstock.Closed, "closed", lambda c: c.peek("jobs")[0].ack())
 
 for job_id in ("", "jobs", "jobs/", "jobs/x", "jobs/-1", "/1", 5, None):
