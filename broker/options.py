@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..peers.errors import InvalidArgument, shown
+from ..peers.units import RATE_MAX, RATE_PERIOD_MAX_MS
 
 QUEUE, TOPIC = "queue", "topic"
 REJECT, DROP_OLDEST = "reject", "drop_oldest"  # what a full queue does
@@ -58,7 +59,7 @@ def _one_of(*words: str) -> tuple[Callable[[Any], bool], str]:
 def _is_rate(value: Any) -> bool:
     return (
         type(value) in (tuple, list) and len(value) == 2 and all(type(part) is int for part in value)
-        and 1 <= value[0] <= 10**9 and 1 <= value[1] <= 86_400_000
+        and 1 <= value[0] <= RATE_MAX and 1 <= value[1] <= RATE_PERIOD_MAX_MS
     )  # fmt: skip
 
 
@@ -76,7 +77,7 @@ RULES: dict[str, Rule] = {
     "retention_ms": Rule(*_from(1), _OF_TOPICS, True),
     "overflow": Rule(*_one_of(REJECT, DROP_OLDEST), _OF_QUEUES),
     "max_message": Rule(*_from(1), may_be_none=True),
-    "rate": Rule(_is_rate, "[messages, period_ms], both from 1 on", _OF_QUEUES, True),
+    "rate": Rule(_is_rate, f"[1 to {RATE_MAX}, in 1 to {RATE_PERIOD_MAX_MS} ms]", _OF_QUEUES, True),
     "max_leased": Rule(*_from(1), _OF_QUEUES, True),
     "ordered_by": Rule(*_one_of("key"), may_be_none=True),
     "retry_backoff": Rule(*_one_of("constant", "exponential")),
@@ -89,7 +90,7 @@ RULES: dict[str, Rule] = {
 }
 _WHY_NOT = {
     QUEUE: "a queue keeps a message until it is done",
-    TOPIC: "a topic is kept by retention_ms, retention_bytes and retention_messages, and groups take what they like",
+    TOPIC: "a topic is bounded by its retention, and its groups take what they like",
 }
 
 

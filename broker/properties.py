@@ -65,7 +65,7 @@ def _times(high: int) -> Callable[[str, Any, int], int | tuple[int, ...]]:
         if type(value) is tuple and len(value) == count and all(type(it) is int and 0 <= it <= high for it in value):
             return value
         raise InvalidArgument(
-            f"{name} is {shown(value)}", f"give an integer from 0 to {high}, or a list of {count}, one a message"
+            f"{name} is {shown(value)}", f"give an integer from 0 to {high}, or a list of them, one a message"
         )
 
     return check

@@ -42,7 +42,7 @@ def place(topic: Queue, start: str, at: int) -> int:
         return first_since(topic, at)
     if at > topic.next:
         raise InvalidArgument(
-            f"at is offset {at}, and the next message of topic {topic.name} will be {topic.next}",
+            f"offset {at} is beyond the end of topic {topic.name}, whose next message will be {topic.next}",
             f'give an offset from {topic.trimmed} to {topic.next}, or start "latest"',
         )
     return max(at, topic.trimmed)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ PATIENCE_S: Final = 5.0  # a person waits: "no daemon" must be told soon
 
 
 NO_LIMIT: Final = "none"
+NAME: Final = re.compile(r"(?<![\w-])([a-z]\w*)( is | are | and |)")
 
 
 # Functions, not classes, as click's types: click.ParamType is generic in some versions and not in others.
@@ -138,7 +140,22 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         ctx.obj = _take(ctx, ctx.obj or Options())
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except InvalidArgument as error:
+            raise _in_options(error, self.params) from error
+
+
+def _in_options(error: InvalidArgument, params: Sequence[click.Parameter]) -> InvalidArgument:
+    """The error in the words of the command line: parameters have the names that they have in Python."""
+    options = {each.name: max(each.opts, key=len) for each in params if isinstance(each, click.Option)}
+
+    def written(found: re.Match[str]) -> str:
+        # A name of one word is a word as well: it means the option where something is said of it.
+        name, said = found.groups()
+        return options[name] + said if name in options and ("_" in name or said) else found[0]
+
+    return InvalidArgument(*(NAME.sub(written, text) for text in (error.message, error.hint)))
 
 
 class Reading(Verb):

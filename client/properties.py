@@ -142,7 +142,7 @@ def _pack(options: Mapping[str, Any], packers: Mapping[str, _Packer], others: It
             if packed != packer.usual:
                 args[packer.name] = packed
     if "on_failure" in args and options.get("after") is None:
-        raise InvalidArgument("on_failure is given without after", "name the jobs that this one waits for")
+        raise InvalidArgument("on_failure is given, and after is not", "name the jobs that this one waits for")
     return args
 
 

@@ -21,6 +21,7 @@ Stop: TypeAlias = int | float | datetime
 PAGE = 5_000  # messages of one request
 PARK_MS = 20_000  # how long one request waits at the daemon
 NEVER_MS = 2**62
+OFFSET_MAX = 2**62
 PLACES = 'give "earliest", "latest", an offset (an int), or a time (a datetime, or seconds since 1970 as a float)'
 
 
@@ -39,7 +40,7 @@ def pack_start(start: Start) -> dict[str, Any]:
 
 def _place(value: Stop, what: str) -> tuple[int | None, int]:
     """(offset, 0), or (None, ms since 1970)."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < OFFSET_MAX:
         return value, 0
     seconds = value.timestamp() if isinstance(value, datetime) else value
     if isinstance(seconds, float) and 0 <= seconds < 1e12:

@@ -37,6 +37,7 @@ from .patience import SILENCE_MS, Next, Patience
 from .requests import ELSEWHERE, HEALING, HELLO_FIRST, Request
 from .route import Route
 from .window import Window
+from .wording import in_words_of_python
 
 DROPPED_MS = 3 * SILENCE_MS  # others were answered and this one was not: its reply was dropped on the way
 ANOTHER = "take a client that is not read_only"
@@ -142,7 +143,7 @@ class Session:
                 request.done = True
                 self.finished.append(request)
         else:
-            self._refused(request, from_body(status, body), now_ms)
+            self._refused(request, in_words_of_python(from_body(status, body), request.args), now_ms)
         if self._window.anyone_waits:
             self._send_waiting(now_ms)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import penstock
 from penstock.cli.main import run
 from penstock.cli.private import PrivateDaemon
 
+NO_OPTION = re.compile(r"\b(?!drop_oldest|publish_batches)[a-z]+_[a-z]\w*|\bnil\b")
 USAGE, NOT_FOUND, TIMED_OUT, REFUSED = 2, 3, 6, 7
 
 # (exit code, words of the message, the command)
@@ -36,8 +38,8 @@ CASES: list[tuple[int, str, str]] = [
     (USAGE, "is no size", "topic create new --retention-bytes lots"),
     (USAGE, "'few' is no count", "topic create new --retention-messages few"),
     (USAGE, "--max-messages", "topic create new --max-messages 5"),
-    (USAGE, "max_messages", "queue configure news --max-messages 5"),
-    (USAGE, "retention_ms", "topic configure jobs --retention 1d"),
+    (USAGE, "--max-messages is for queues", "queue configure news --max-messages 5"),
+    (USAGE, "--retention is for topics", "topic configure jobs --retention 1d"),
     (REFUSED, "jobs exists", "queue create jobs"),
     (REFUSED, "jobs exists", "topic create jobs"),
     (REFUSED, "group g", "group create news g"),
@@ -79,7 +81,17 @@ CASES: list[tuple[int, str, str]] = [
     (USAGE, "-1", "pull jobs -n -1"),
     (USAGE, "is no duration", "pull jobs --wait soon"),
     (USAGE, "is no duration", "pull jobs --lease soon"),
-    (USAGE, "lease", "pull jobs --lease 0"),
+    (USAGE, "--lease is", "pull jobs --lease 0"),
+    (USAGE, "--lease is 30d\nhint: give a duration from 1ms to 12h", "pull jobs --lease 30d"),
+    (USAGE, "--delay is 99999d", "push jobs body --delay 99999d"),
+    (USAGE, "--ttl is 99999d", "job submit jobs {} --ttl 99999d"),
+    (USAGE, "--delay and --at are both given", "job submit jobs {} --delay 1s --at 08:00"),
+    (USAGE, "--on-failure is given, and --after is not", "job submit jobs {} --on-failure release"),
+    (USAGE, "option --retention-bytes is 0", "topic create new --retention-bytes 0"),
+    (USAGE, "option --max-messages", "queue create new --max-messages 99999999999999999"),
+    (USAGE, "--every is 1ms", "schedule add s --queue jobs --every 1ms"),
+    (USAGE, "--cron is None, --every is None", "schedule add s --queue jobs"),
+    (USAGE, "is no rate", "queue create new --rate 99999999999/s"),
     (USAGE, "'nowhere'", "pull news --group new --start nowhere"),
     (NOT_FOUND, "''", "pull news"),
     (USAGE, "0", "queue peek jobs -n 0"),
@@ -146,6 +158,7 @@ def test_a_mistake_is_named_and_changes_nothing(
     assert told.startswith("error: ")
     assert said in told
     assert "Traceback" not in told
+    assert not NO_OPTION.search(told), "this is how Python or the wire has it"
     assert state_digest(shop) == before
 
 

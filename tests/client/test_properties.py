@@ -93,7 +93,7 @@ def test_a_datetime_without_a_zone_is_local_time() -> None:
         ({"after": "work"}, "'work' is no id"),
         ({"after": 7}, "after is 7"),
         ({"after": [7]}, "after has 7"),
-        ({"on_failure": "release"}, "without after"),
+        ({"on_failure": "release"}, "after is not"),
         ({"after": "work/1", "on_failure": "ignore"}, "cancel, release"),
         ({"max_failures": 0}, "max_failures is 0"),
         ({"retry_backoff": "linear"}, "constant, exponential"),

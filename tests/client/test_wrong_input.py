@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import count
@@ -104,6 +105,7 @@ for option, values in {
     "max_bytes": ("5 quarts", 0, -1, 1.5, NAN),
     "max_failures": (0, "never", 1.5),
     "retry_delay": ("soon", -1, NAN, INFINITE),
+    "rate": ("many", "0/s", "9999999999/s", "5/9d", 5),
     "result_ttl": ("soon", -1, None),
     "frobnicate": (1,),
     "retention": ("7d",),
@@ -131,7 +133,7 @@ for option, values in {
         )  # fmt: skip
 
 for start in ("middle", -1, True, NAN, INFINITE, None, b"latest", 3, [0]):
-    said = "offset 3" if start == 3 and start is not True else "start is"
+    said = "offset 3 is beyond" if start == 3 and start is not True else "start is"
     case(f"a group from {start!r}", InvalidArgument, said, lambda c, s=start: c.create_group("news", "new", s))
     case(f"a seek to {start!r}", InvalidArgument, said, lambda c, s=start: c.seek_group("news", "g", s))
     case(f"a replay from {start!r}", InvalidArgument, said, lambda c, s=start: list(c.replay("news", s)))
@@ -163,7 +165,7 @@ for prefetch in (-1, 1.5, "x", None, True):
 for lease in (0, -1, "soon", NAN, None):
     case(f"lease {lease!r}", InvalidArgument, "lease", lambda c, v=lease: c.consumer("jobs", lease=v))
 case(
-    "a lease beyond the daemon's", InvalidArgument, "lease_ms",
+    "a lease beyond the daemon's", InvalidArgument, "lease is 30d (give a duration from 1ms to 12h)",
     lambda c: consumed(c, lambda it: it.receive(timeout=9), lease="30d"),
 )  # fmt: skip
 case("receive none", InvalidArgument, "limit", lambda c: consumed(c, lambda it: it.receive_many(0), prefetch=0))
@@ -186,9 +188,9 @@ case("drain for how long", InvalidArgument, "timeout", lambda c: c.drain("jobs",
 
 for option, values in {
     "priority": (10, -1, 1.5, "high", True),
-    "delay": ("soon", -1, NAN),
+    "delay": ("soon", -1, NAN, "99999d"),
     "due": ("tomorrow", -1.0, 1e13, NAN),
-    "ttl": ("soon", -1),
+    "ttl": ("soon", -1, "99999d"),
     "id": ("", "x" * 201, 5),
     "after": (5,),
     "on_failure": ("explode",),
@@ -206,6 +208,19 @@ case(
     "a delay and a due time", InvalidArgument, "delay",
     lambda c: produced(c, b"x", delay=1, due=datetime(2100, 1, 1)),
 )  # fmt: skip
+
+case(
+    "delays of which one is too long", InvalidArgument,
+    "delay is (1d, 99999d) (give a duration from 0s to 3650d, or a list of them, one a message)",
+    lambda c: c.submit_many("jobs", [1, 2], delays=["1d", "99999d"]),
+)  # fmt: skip
+for every in ("1ms", "99999d"):
+    case(
+        f"a schedule every {every}",
+        InvalidArgument,
+        f"every is {every}",
+        lambda c, e=every: c.schedules.add("s", "jobs", every=e),
+    )
 
 for after in ("nonsense", ["jobs/x"]):
     case(f"a message after {after!r}", InvalidArgument, "no id of jobs", lambda c, a=after: produced(c, b"x", after=a))
@@ -238,8 +253,10 @@ def test_a_mistake_is_named_and_changes_nothing(
     with pytest.raises(penstock.PenstockError) as caught:
         call(shop)
     assert type(caught.value) is error, caught.value
-    assert said in str(caught.value)
-    assert str(caught.value).strip()
+    told = str(caught.value)
+    assert said in told
+    assert told.strip()
+    assert not re.search(r"_ms\b|\bnil\b", told), "this is how the wire has it"
     assert not caught.value.retryable or error is penstock.Closed
     assert state_digest(shop) == before
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.peers.errors import InvalidArgument
-from penstock.peers.units import UNIT_BYTES, UNIT_MS, Duration, duration_ms, rate_of, size_bytes
+from penstock.peers.units import UNIT_BYTES, UNIT_MS, Duration, duration_ms, duration_text, rate_of, size_bytes
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,16 @@ from penstock.peers.units import UNIT_BYTES, UNIT_MS, Duration, duration_ms, rat
 )  # fmt: skip
 def test_durations(written: Duration, ms: int) -> None:
     assert duration_ms(written) == ms
+
+
+@given(st.integers(0, 10**15 - 1))
+def test_a_duration_in_words_is_the_same_one(ms: int) -> None:
+    assert duration_ms(duration_text(ms)) == ms
+
+
+@pytest.mark.parametrize(("ms", "text"), [(0, "0s"), (5_400_000, "1h30m"), (1_209_600_500, "14d500ms")])
+def test_a_duration_in_words_is_short(ms: int, text: str) -> None:
+    assert duration_text(ms) == text
 
 
 @pytest.mark.parametrize(
