@@ -14,6 +14,7 @@ from .ids import Span
 from .infos import GroupInfo, Info, JobInfo, QueueInfo, Reason, ScheduleInfo, TopicInfo, info_from_body
 from .job_details import JobDetails
 from .requests import Request
+from .several import how_many
 from .steps import Steps
 
 JOBS_MAX = 1_000  # in one answer
@@ -119,13 +120,14 @@ def retry_group(topic: str, group: str, limit: int | None) -> Steps[int]:
 
 def list_jobs(queue: str, status: str | None, limit: int, after: int | None) -> Steps[list[JobInfo]]:
     found: list[JobInfo] = []
-    more = True
-    while more and len(found) < limit:
-        args: dict[str, Any] = {"queue": queue, "limit": min(JOBS_MAX, limit - len(found))}
+    left, more = how_many(limit, "limit"), True
+    while more and left > 0:
+        args: dict[str, Any] = {"queue": queue, "limit": min(JOBS_MAX, left)}
         args |= {} if status is None else {"status": status}
         args |= {} if after is None else {"after": after}
         body = (yield Request("jobs", args)).body
         found += map(JobInfo.from_body, body["jobs"])
+        left = limit - len(found)
         more, after = bool(body["more"]), int(body["next"])
     return found
 
@@ -180,7 +182,7 @@ def _in_parts(op: str, counted: str, limit: int | None, **args: Any) -> Steps[li
     """The answers to as many commands as it takes to do `limit` messages, or all there are (None): each does no more
     than the daemon allows, and says under `counted` how many it did."""
     bodies: list[dict[str, Any]] = []
-    left, more = limit, True
+    left, more = None if limit is None else how_many(limit, "limit"), True
     while more and left != 0:
         asked = RANGE_MAX if left is None else min(left, RANGE_MAX)
         body = (yield _command(op, limit=asked, **args)).body

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from ..peers import values
-from ..peers.errors import Closed, InvalidArgument, TooLarge
+from ..peers.errors import Closed, InvalidArgument, TooLarge, shown
 from ..peers.units import Duration, duration_ms
 from . import calls
 from .acks import Settlement
@@ -17,7 +17,8 @@ from .failures import pack_error, reason_of
 from .intake import Intake
 from .message import BaseMessage, Message
 from .receipt import AckReceipt, BaseAckReceipt, wait_or_raise
-from .settler import Settler
+from .settler import Settler, checked_outputs
+from .several import several
 from .steps import Deadline, Steps, Wait
 from .waiting import Waiting
 
@@ -187,6 +188,7 @@ class BaseConsumer(Generic[M, R]):
         self, op: str, messages: Sequence[BaseMessage], args: Mapping[str, Any], bodies: Sequence[bytes] | None = None
     ) -> R:
         self._check()
+        messages = several(messages, "messages", "messages")
         settlements: list[Settlement] = []
         settler, leases = self._settler, self._intake.open
         with self._lock:
@@ -330,13 +332,15 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
         if not outputs:
             return self.complete_many([message], [result])
         self._check()
-        packed = values.pack(result)
+        packed, outputs = values.pack(result), checked_outputs(outputs)
         with self._lock:
             self._check_mine(message._delivery)
             return self.RECEIPT(self, [self._settler.complete_with(message, packed, outputs)])
 
     def progress(self, message: BaseMessage, fraction: float, text: str = "") -> AckReceipt:
         """Tell how far the job is: a fraction, 0 to 1, and a text of at most 500 characters. Raises InvalidArgument."""
+        if not isinstance(text, str):
+            raise InvalidArgument(f"text is {shown(text)}", "give a text")
         if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
             raise InvalidArgument(f"fraction is {fraction!r}", "give a number from 0 to 1")
         return self._tell(message, "job_progress", {"progress": float(fraction), "text": text[:500]})
@@ -347,10 +351,13 @@ class Consumer(Waiting, BaseConsumer[Message, AckReceipt], Closing):
 
     def complete_many(self, messages: Sequence[BaseMessage], results: Sequence[Any]) -> AckReceipt:
         """Done, each with its result. Raises InvalidArgument for results that cannot travel; then nothing is done."""
-        return self.complete_packed_many(messages, [values.pack(result) for result in results])
+        packed = [values.pack(result) for result in several(results, "results", "one for each message")]
+        return self.complete_packed_many(messages, packed)
 
     def complete_packed_many(self, messages: Sequence[BaseMessage], results: Sequence[bytes]) -> AckReceipt:
         """As `complete_many`, with results that are packed already (`penstock.peers.values.pack`)."""
+        messages = several(messages, "messages", "messages")
+        results = several(results, "results", "one for each message")
         if len(messages) != len(results):
             raise InvalidArgument(f"{len(results)} results for {len(messages)} messages", "give one for each")
         if (longest := max(map(len, results), default=0)) > self._connection.session.max_message:

@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 
 from ..peers.errors import InvalidArgument
+from .several import several
 
 RESERVED = "penstock-"
 KEY = "penstock-key"
@@ -31,8 +32,7 @@ def one_header(headers: Mapping[str, Any] | None, key: str | None) -> Header:
 
 def many_headers(headers: Sequence[Mapping[str, Any] | None] | None, count: int, key: str | None) -> Headers:
     """The headers of `count` messages, `key` among them; None if no message has any. Raises InvalidArgument."""
-    if headers is None:
-        headers = [None] * count
+    headers = [None] * count if headers is None else several(headers, "headers", "maps, or None")
     if len(headers) != count:
         raise InvalidArgument(f"{len(headers)} headers for {count} bodies", "give one, or None, for each body")
     checked = [None if header is None and key is None else one_header(header, key) for header in headers]

@@ -12,6 +12,7 @@ from ..peers.units import Duration
 from .failures import job_failed
 from .infos import JobInfo, unfinished
 from .requests import Request
+from .several import several
 from .steps import Deadline, Steps, Together, within
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Completions(Generic[J]):
     def __init__(self, jobs: Iterable[J], timeout: Duration | None) -> None:
         self._deadline = Deadline(timeout)
         self._waiting: dict[str, dict[int, list[J]]] = {}
-        for job in jobs:
+        for job in several(jobs, "jobs", "jobs"):
             self._waiting.setdefault(job.queue, {}).setdefault(job.offset, []).append(job)
         self._streams: dict[str, Outcomes] = {}
         self._round = deque(self._waiting)  # the queues that are still to be looked at in this round

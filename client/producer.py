@@ -16,6 +16,7 @@ from .infos import has_room
 from .properties import BatchOptions, Properties, SendOptions, Shape, pack_batch, pack_properties
 from .receipt import BaseReceipt, Receipt, wait_or_raise
 from .requests import Request
+from .several import as_bytes, several
 from .steps import Deadline, Steps, Wait
 from .waiting import Waiting
 
@@ -270,7 +271,7 @@ class Producer(Waiting, BaseProducer[Receipt], Closing):
         by `flush` and `close`. Raises InvalidArgument, TooLarge, Closed.
         """
         if type(body) is not bytes:
-            body = _as_bytes(body)
+            body = as_bytes(body)
         header = None if headers is None and key is None else one_header(headers, key)
         properties = pack_properties(options) if options else None
         if self._dead is not None or self._connection.dead is not None:
@@ -308,9 +309,9 @@ class Producer(Waiting, BaseProducer[Receipt], Closing):
         them all. Raises InvalidArgument (also for an empty batch), TooLarge, Closed.
         """
         batch = Batch()
-        batch.bodies = bodies if type(bodies) is list else list(bodies)
+        batch.bodies = several(bodies, "bodies", "bytes")
         if set(map(type, batch.bodies)) != {bytes}:
-            batch.bodies = [_as_bytes(body) for body in batch.bodies]
+            batch.bodies = [as_bytes(body) for body in batch.bodies]
         if not batch.bodies:
             raise InvalidArgument("an empty batch cannot be sent", "give at least one body")
         if headers is not None or key is not None:
@@ -340,11 +341,3 @@ class Producer(Waiting, BaseProducer[Receipt], Closing):
     def _wait_for_room(self) -> None:
         if self._batcher.crowded():
             self._connection.wait(lambda: not self._batcher.crowded(), None)
-
-
-def _as_bytes(body: object) -> bytes:
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)  # a copy, since it may change before it leaves
-    raise InvalidArgument(
-        f"a body is of type {type(body).__name__}", "give bytes; text.encode() makes them, submit() takes other values"
-    )

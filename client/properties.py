@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict
 from ..peers.errors import InvalidArgument, shown
 from ..peers.units import Duration, duration_ms
 from .ids import parse_array_id
+from .several import several
 
 Moment: TypeAlias = datetime | float
 OnFailure = Literal["cancel", "release"]
@@ -117,9 +118,11 @@ def pack_properties(options: Mapping[str, Any]) -> Properties | None:
 
 def pack_batch(options: Mapping[str, Any], count: int) -> dict[str, Any]:
     """The arguments of a batch of `count` messages. Raises InvalidArgument."""
+    each_of = {name: several(options[name], name, "one for each") for name in _EACH if options.get(name) is not None}
+    options = {**options, **each_of}
     args = _pack(options, _COMMON | _EACH, _TIMES)
-    for name in _EACH:
-        if (each := options.get(name)) is not None and len(each) != count:
+    for name, each in each_of.items():
+        if len(each) != count:
             raise InvalidArgument(f"{len(each)} {name} for {count} bodies", "give one for each body")
     given = [name for name in ("delay", "due", "delays", "dues") if options.get(name) is not None]
     if len(given) > 1:

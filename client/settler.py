@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..peers import wire
-from ..peers.errors import LeaseLost, PenstockError, SessionExpired
+from ..peers.errors import InvalidArgument, LeaseLost, PenstockError, SessionExpired, shown
 from .acks import GATHER_BYTES, AckBatcher, Range, Settlement
 from .channel import Channel
 from .delivery import Delivery
 from .message import BaseMessage
 from .requests import Request
+from .several import as_bytes, several
 
 log = logging.getLogger("penstock")
+
+
+def checked_outputs(outputs: Mapping[str, Iterable[bytes]]) -> dict[str, list[bytes]]:
+    """Bodies by queue. Raises InvalidArgument."""
+    if not isinstance(outputs, Mapping) or not all(isinstance(queue, str) for queue in outputs):
+        raise InvalidArgument(f"outputs is {shown(outputs)}", 'give a map of bodies, as {"queue": [b"body"]}')
+    return {
+        queue: [as_bytes(body) for body in several(bodies, f"outputs[{queue!r}]", "bytes")]
+        for queue, bodies in outputs.items()
+    }
 
 
 class Settler:

@@ -12,6 +12,7 @@ from .headers import TASK, TIME_LIMIT, Header, one_header, with_own
 from .ids import Span, parse_id
 from .producer import BaseProducer, R
 from .properties import pack_batch
+from .several import several
 from .steps import Steps
 
 SUBMIT_BYTES = 4 * 2**20  # of arguments in one batch
@@ -32,7 +33,7 @@ def submit_many(
 ) -> Steps[tuple[list[Span], int]]:
     """Send them and wait until all are durable: the jobs, and the place in the log behind which they end. Raises the
     first refusal, after all have their answers."""
-    packed = [values.pack(args) for args in many_args]
+    packed = [values.pack(args) for args in several(many_args, "many_args", "values, one for each job")]
     args = pack_batch({name: value for name, value in options.items() if name not in WORK}, len(packed))
     args["jobs"] = True  # a topic has none
     header = with_own(work_header(options, task), args)
@@ -80,6 +81,8 @@ def work_header(options: Mapping[str, Any], task: str | None) -> Header:
     """The header of jobs with these WorkOptions. Raises InvalidArgument."""
     header = one_header(options.get("headers"), options.get("key")) or {}
     if task is not None:
+        if not isinstance(task, str):
+            raise InvalidArgument(f"task is {shown(task)}", "give the name of a task, a text")
         header[TASK] = task
     if (limit := options.get("time_limit")) is not None:
         header[TIME_LIMIT] = duration_ms(limit, "time_limit")

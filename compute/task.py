@@ -12,8 +12,9 @@ from functools import cached_property, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from ..client.properties import ArrayOptions, Backoff, JobOptions, pack_properties
+from ..client.several import several
 from ..client.submit import Gatherer
-from ..peers.errors import InvalidArgument
+from ..peers.errors import InvalidArgument, shown
 from ..peers.units import Duration, duration_ms
 from .check import Check, check_of, words_of
 
@@ -150,15 +151,18 @@ class TaskSubmitter(Generic[P, R]):
         self, client: Submits[Any, A], arguments: Iterable[Mapping[str, Any]], *, gather: Gather | None = None
     ) -> A:
         """As `Task.submit_many`."""
-        maps = [dict(each) for each in arguments]
+        maps = several(arguments, "arguments", "maps, one for each job")
         for place, each in enumerate(maps):
             try:
+                if not isinstance(each, Mapping):
+                    raise InvalidArgument(f"the arguments of a job are {shown(each)}", "give a map")
                 self.task.check(each)
             except InvalidArgument as fault:
                 if len(maps) == 1:
                     raise
                 raise InvalidArgument(f"job {place} of {len(maps)}: {fault.message}", fault.hint) from fault
-        return client.submit_many(self.task.queue, maps, task=self._name, gather=gather, **self._options)
+        sent = [dict(each) for each in maps]
+        return client.submit_many(self.task.queue, sent, task=self._name, gather=gather, **self._options)
 
     @property
     def _name(self) -> str | None:

@@ -45,6 +45,23 @@ def consumed(
         return act(consumer)
 
 
+def taken(act: Callable[[penstock.Consumer, penstock.Message], penstock.AckReceipt]) -> Call:
+    """Do something with a message of a queue that lives as long."""
+
+    def call(client: penstock.Client) -> None:
+        client.create_queue("work")
+        try:
+            client.submit("work", 1)
+            with client.consumer("work") as consumer:
+                message = consumer.receive(timeout=9)
+                assert message is not None
+                act(consumer, message).wait(timeout=9)
+        finally:
+            client.delete("work")
+
+    return call
+
+
 def produced(client: penstock.Client, *body: Any, queue: str = "jobs", **how: Any) -> object:
     with client.producer(queue) as producer:
         return producer.send(*body, **how).wait()
@@ -149,6 +166,43 @@ case(
     lambda c: c.replay("news", wait=1, consistency="local"),
 )
 case("a consistency that is none", InvalidArgument, "consistency", lambda c: c.list_queues(consistency="often"))
+
+ONE = ("text", b"bytes", {"a": 1}, 5, None)
+for one in ONE:
+    case(f"send_many {one!r}", InvalidArgument, "bodies is", lambda c, o=one: c.producer("jobs").send_many(o))
+    case(f"submit_many {one!r}", InvalidArgument, "many_args is", lambda c, o=one: c.submit_many("jobs", o))
+    case(f"jobs that are {one!r}", InvalidArgument, "jobs is", lambda c, o=one: list(c.as_completed(o)))
+    case(f"ack_many {one!r}", InvalidArgument, "messages is", lambda c, o=one: consumed(c, lambda it: it.ack_many(o)))
+    case(
+        f"results that are {one!r}", InvalidArgument, "results is",
+        lambda c, o=one: consumed(c, lambda it: it.complete_many([], o)),
+    )  # fmt: skip
+    case(
+        f"outputs that hold {one!r}", InvalidArgument, "outputs['new'] is",
+        taken(lambda it, message, o=one: message.complete(outputs={"new": o})),
+    )  # fmt: skip
+    for option in ("headers", "ids", "delays", "dues"):
+        if one is not None:
+            case(
+                f"{option} that are {one!r}", InvalidArgument, f"{option} is",
+                lambda c, o=one, n=option: c.producer("jobs").send_many([b"x"], **{n: o}),
+            )  # fmt: skip
+for outputs in ("new", [("new", [b"x"])], {5: [b"x"]}, {b"new": [b"x"]}):
+    case(
+        f"outputs {outputs!r}", InvalidArgument, "outputs is",
+        taken(lambda it, message, o=outputs: message.complete(outputs=o)),
+    )  # fmt: skip
+case("text for an output", InvalidArgument, "body", taken(lambda it, message: message.complete(outputs={"new": ["x"]})))
+case("progress of 7", InvalidArgument, "fraction", taken(lambda it, message: message.progress(7)))
+case("progress without text", InvalidArgument, "text is 5", taken(lambda it, message: message.progress(0.5, 5)))
+case("a log of numbers", InvalidArgument, "lines is", taken(lambda it, message: message.log(5)))
+case("a reason that is none", InvalidArgument, "reason is 5", taken(lambda it, message: message.reject(5)))
+case("a task that is none", InvalidArgument, "task is 5", lambda c: c.submit("jobs", 1, task=5))
+for limit in (-1, "x", 1.5, True):
+    case(f"move {limit!r}", InvalidArgument, "limit is", lambda c, n=limit: c.move("jobs", "jobs", limit=n))
+    case(f"retry {limit!r} dead", InvalidArgument, "limit is", lambda c, n=limit: c.retry_dead("jobs", limit=n))
+    case(f"retry {limit!r} of a group", InvalidArgument, "limit is", lambda c, n=limit: c.retry_group("news", "g", n))
+    case(f"{limit!r} jobs", InvalidArgument, "limit is", lambda c, n=limit: c.jobs("jobs", limit=n))
 
 for body in ("text", 5, None, ["x"], {"a": 1}):
     case(f"send {body!r}", InvalidArgument, "body", lambda c, b=body: produced(c, b))

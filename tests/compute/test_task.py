@@ -130,6 +130,14 @@ def test_nothing_is_sent_if_one_of_many_is_wrong() -> None:
     assert client.sent == []
 
 
+@pytest.mark.parametrize("wrong", ["text", {"assets": [1]}, 5, ["text"], [{"assets": [1]}, None]])
+def test_what_are_no_maps_of_arguments_are_refused(wrong: Any) -> None:
+    client = FakeClient()
+    with pytest.raises(InvalidArgument, match=r"arguments.* (is|are) .*give a"):
+        forecast.submit_many(client, wrong)
+    assert client.sent == []
+
+
 def test_a_named_task_sends_its_name() -> None:
     @task(queue="q", name="second")
     def other(n: int) -> int:
