@@ -65,6 +65,12 @@ class BaseClient(Generic[P, C, M, J, A, S, W]):
         staleness: Staleness | None = self._connection.last_staleness
         return staleness
 
+    @property
+    def max_message(self) -> int:
+        """How many bytes the daemon takes at once: a batch of messages, the arguments of a job, or a result."""
+        size: int = self._connection.session.max_message
+        return size
+
     def _name(self) -> str:
         return "the client"
 

@@ -18,6 +18,7 @@ from .steps import Deadline, Steps, Together, within
 if TYPE_CHECKING:
     from .jobs import BaseJob
 
+ASKED = "it was cancelled"  # the daemon's reason when somebody asked for it: "job w/1 was cancelled" says as much
 ENDED = frozenset({"done", "dead", "cancelled", "expired", "unknown"})
 PARK_MS = 20_000
 LOOK_MS = 1_000  # how long to wait for outcomes before looking for jobs that end without one
@@ -65,7 +66,8 @@ class JobOutcome:
             case "dead":
                 return job_failed(self.id, self.data, self.reason)
             case "cancelled":
-                return JobCancelled(f"job {self.id} was cancelled", self.reason or "")
+                why = "" if self.reason == ASKED else self.reason or ""
+                return JobCancelled(f"job {self.id} was cancelled", why)
             case "expired" if self.reason:
                 return JobCancelled(f"job {self.id} expired", self.reason)
             case _:

@@ -31,6 +31,7 @@ from ..peers.errors import (
     ProtocolError,
     SessionExpired,
     Timeout,
+    TooLarge,
     from_body,
 )
 from .patience import SILENCE_MS, Next, Patience
@@ -250,6 +251,7 @@ class Session:
             self._window.size, self._window.parked_max = int(limits["window"]), int(limits["parked"])
             self.timeout_ms = int(limits["session_timeout_ms"])
             self.max_message, self.max_batch = int(limits["max_message"]), int(limits["max_batch"])
+            self._window.frame_max = self.max_message
         except (KeyError, TypeError, ValueError) as fault:
             raise ProtocolError(f"the answer to hello lacks or garbles {fault}") from fault
         if session != self.id:
@@ -275,7 +277,7 @@ class Session:
     def _send(self, request: Request, now_ms: int) -> None:
         try:
             self.sends.append(self._window.send(request, self.link, now_ms))
-        except InvalidArgument as fault:
+        except (InvalidArgument, TooLarge) as fault:
             self._finish(request, fault)
         else:
             self._sent_ms = now_ms

@@ -10,7 +10,10 @@ from collections import deque
 from itertools import chain
 
 from ..peers import wire
+from ..peers.errors import TooLarge
 from .requests import LEASE_OPS, Request
+
+FRAME_SLACK_BYTES = 2**20  # a frame may be this much larger than the limit of the daemon, which then says so
 
 
 class Window:
@@ -18,6 +21,7 @@ class Window:
 
     def __init__(self) -> None:
         self.size, self.parked_max = 1, 1  # how many counted and how many parked ones may be under way
+        self.frame_max = 2**26  # bytes; of anything larger by more than the slack the daemon cuts the connection
         self.outstanding: dict[int, Request] = {}  # in the order of their sending
         self.timed: set[Request] = set()  # those that have a deadline
         self._waiting: deque[Request] = deque()
@@ -57,10 +61,14 @@ class Window:
         return None
 
     def send(self, request: Request, link: int, now_ms: int) -> list[bytes]:
-        """It is under way from now on. Returns its frames. Raises InvalidArgument for what cannot travel; then it is
-        not under way, and has used no sequence."""
+        """It is under way from now on. Returns its frames. Raises InvalidArgument for what cannot travel, and TooLarge;
+        then it is not under way, and has used no sequence."""
         sequence = self._next_counted if request.counted else self.free_sequence()
-        request.frames = frames = wire.request(request.op, sequence, request.args, request.payload)
+        frames = wire.request(request.op, sequence, request.args, request.payload)
+        if (largest := max(len(frames[1]), len(frames[-1]))) > self.frame_max + FRAME_SLACK_BYTES:
+            # Sent, it would cut the connection, be asked again on the next one, and so for ever.
+            raise TooLarge(f"{request.op!r} has {largest} bytes, the daemon takes {self.frame_max}", "say less at once")
+        request.frames = frames
         request.sequence = sequence
         if request.counted:
             self._next_counted += 1

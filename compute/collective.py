@@ -111,7 +111,7 @@ class Member:
         arguments = arguments_of(body)
         task.check(arguments)
         result = task.function(comm, **arguments)
-        return packed(result) if comm.Get_rank() == 0 else None
+        return packed(result, self._home) if comm.Get_rank() == 0 else None
 
     def _communicator(self, ranks: tuple[int, ...]) -> Any:
         comm = self._communicators.get(ranks)

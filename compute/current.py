@@ -18,10 +18,11 @@ from .words import LINE_MAX, TEXT_MAX, clean
 
 
 class Home(NamedTuple):
-    """Where jobs come from: the endpoints of the daemon, and the queue."""
+    """Where jobs come from: the endpoints of the daemon, and the queue; and how large a result it takes."""
 
     endpoints: tuple[str, ...]
     queue: str
+    result_max: int = 2**26  # bytes
 
 
 class Voice(Protocol):

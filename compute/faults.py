@@ -6,6 +6,7 @@ import signal
 import traceback
 from pathlib import Path
 
+from ..client.failures import MESSAGE_MAX, TRACEBACK_MAX, shortened, words_of
 from ..peers.errors import PenstockError
 from .frames import pack
 
@@ -18,12 +19,15 @@ def fault_of(error: BaseException, rank: int) -> bytes:
     while trace is not None and Path(trace.tb_frame.f_code.co_filename).parent == _ENGINE:
         trace = trace.tb_next
     text = "".join(traceback.format_exception(type(error), error, trace))
-    message = str(error) if isinstance(error, PenstockError) or str(error) else repr(error)
+    said = words_of(error)
+    message = said if isinstance(error, PenstockError) or said else repr(error)
     return pack_fault(type(error).__name__, message, rank, text)
 
 
 def pack_fault(kind: str, message: str, rank: int | None, text: str = "") -> bytes:
-    return pack({"type": kind, "message": message, "traceback": text or f"{kind}: {message}\n", "rank": rank})
+    message = shortened(message, MESSAGE_MAX)
+    trace = shortened(text or f"{kind}: {message}\n", TRACEBACK_MAX)
+    return pack({"type": kind, "message": message, "traceback": trace, "rank": rank})
 
 
 def died(how: str, rank: int | None) -> bytes:

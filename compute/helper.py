@@ -75,7 +75,7 @@ class Caller(ABC):
         try:
             arguments = arguments_of(body)
             task.check(arguments)
-            return packed(task.function(*self.leading(task), **arguments))
+            return packed(task.function(*self.leading(task), **arguments), self._home)
         except BaseException as error:  # SystemExit and the like are the job's fault too, and end the job only
             return self.fault(place, error)
 
@@ -112,7 +112,7 @@ class Caller(ABC):
             try:
                 if isinstance(answer, BaseException):
                     raise answer
-                results.append(packed(answer))
+                results.append(packed(answer, self._home))
             except BaseException as error:
                 results.append(None)
                 faults.append(self.fault(place, error))
@@ -214,11 +214,18 @@ def arguments_of(body: bytes) -> dict[str, Any]:
     return value
 
 
-def packed(result: Any) -> bytes:
+def packed(result: Any, home: Home) -> bytes:
+    """A result as it travels. Raises ResultError."""
     try:
-        return pack(result)
+        data = pack(result)
     except InvalidArgument as fault:
         raise ResultError(f"the result cannot be sent: {fault}") from fault
+    if len(data) > home.result_max:
+        raise ResultError(
+            f"the result has {len(data)} bytes, the daemon takes {home.result_max}: write it to a file and return "
+            "where that is, or raise [storage] max_message"
+        )
+    return data
 
 
 class ResultError(TypeError):

@@ -25,11 +25,12 @@ class WorldSettings:
     traits: dict[str, Traits]
     search: list[str]
     endpoints: tuple[str, ...]  # of the daemon, for tasks that ask it something
+    result_max: int  # bytes
 
     @property
     def home(self) -> Home:
         """Where its jobs come from."""
-        return Home(tuple(self.endpoints), self.queue)
+        return Home(tuple(self.endpoints), self.queue, self.result_max)
 
     @property
     def slots(self) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from ..client import AckReceipt, Client, Consumer, Message
 from ..client.delivery import places_of
 from ..client.headers import TASK, TIME_LIMIT
-from ..peers.errors import LeaseLost, PenstockError
+from ..peers.errors import LeaseLost, PenstockError, TooLarge
 from ..peers.units import Duration
 from .frames import unpack
 from .notes import Notes
@@ -31,6 +31,10 @@ NO_TERMS = Terms(None, None)
 
 class Source(Protocol):
     """`take` is called by one thread, everything else by another. A message is whatever `take` gave."""
+
+    @property
+    def result_max(self) -> int:
+        """How many bytes a packed result may have."""
 
     def take(self, count: int, timeout_s: float) -> Sequence[Any]:
         """Lease up to `count` jobs; wait for the first at most `timeout_s`."""
@@ -97,6 +101,10 @@ class BrokerSource:
         self._wake: Callable[[], None] | None = None
         self._watch: CancelWatch | None = None
 
+    @property
+    def result_max(self) -> int:
+        return self._client.max_message
+
     def take(self, count: int, timeout_s: float) -> Sequence[Message]:
         if self._opened is None:  # only now: from here on jobs are leased, so somebody must be there to run them
             # Nothing is leased ahead: the pool knows how much its ranks can take.
@@ -137,7 +145,17 @@ class BrokerSource:
             messages, results = [messages[place] for place in live], [results[place] for place in live]
             if not messages:
                 return
-        self._sent.append(_Sent(self._consumer.complete_packed_many(messages, results), len(messages)))
+        try:
+            self._sent.append(_Sent(self._consumer.complete_packed_many(messages, results), len(messages)))
+        except TooLarge:  # the ranks look at it too: the daemon takes less than when their world began
+            self._complete_each(messages, results)
+
+    def _complete_each(self, messages: Sequence[Message], results: Sequence[bytes]) -> None:
+        for message, result in zip(messages, results, strict=True):
+            try:
+                self._sent.append(_Sent(self._consumer.complete_packed_many([message], [result]), 1))
+            except TooLarge as fault:
+                self._consumer.nack_many([message], error=fault)
 
     def fail(self, messages: Sequence[Message], errors: Sequence[bytes]) -> None:
         self._reports.finish(messages)

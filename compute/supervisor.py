@@ -51,11 +51,11 @@ class WorldPlan:
     endpoints: tuple[str, ...]
     cancel_grace_s: float
 
-    def settings(self, folder: Path) -> WorldSettings:
+    def settings(self, folder: Path, result_max: int) -> WorldSettings:
         traits = {name: _traits(task, self.ranks) for name, task in self.tasks.items()}
         endpoint = f"ipc://{folder / 'runner'}"
         return WorldSettings(
-            endpoint, str(folder), self.ranks, self.queue, self.module, traits, sys.path[:], self.endpoints
+            endpoint, str(folder), self.ranks, self.queue, self.module, traits, sys.path[:], self.endpoints, result_max
         )
 
 
@@ -158,7 +158,7 @@ class Supervisor:
 
     def _begin(self, folder: Path) -> None:
         self._generation += 1
-        settings = self._plan.settings(folder_of(folder, self._generation))
+        settings = self._plan.settings(folder_of(folder, self._generation), self._source.result_max)
         try:
             world = self._world = World(self._plan.command, settings, self._context, self._plan.env)
         except OSError as fault:

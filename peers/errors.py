@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
+from textwrap import indent
 from typing import Any, ClassVar
 
 
@@ -107,6 +108,8 @@ class JobFailed(PenstockError):
         super().__init__(message, hint)
         self.traceback = traceback
         self.rank = rank
+        if traceback:
+            self.add_note(indent(traceback.rstrip(), "    "))  # Python shows it below its own, pytest and notebooks too
 
 
 class JobCancelled(PenstockError):

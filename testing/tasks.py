@@ -55,7 +55,7 @@ def run_ready(
     """Run what is ready in a queue, at most `limit` jobs."""
     chosen = tasks_for(queue, tasks)
     source = ReadySource(client, queue, lease)
-    hands = Hands(chosen, Home(tuple(endpoints), queue), comm or LoneComm())
+    hands = Hands(chosen, Home(tuple(endpoints), queue, source.result_max), comm or LoneComm())
     ran = Ran()
     try:
         while limit is None or ran.jobs < limit:

@@ -19,6 +19,7 @@ from penstock.peers.errors import (
     QueueFull,
     SessionExpired,
     Timeout,
+    TooLarge,
     Unauthenticated,
 )
 
@@ -120,6 +121,17 @@ def test_what_cannot_travel_is_refused_by_name_and_leaves_no_gap(ready: bool, va
     script.answer(1)
     script.answer(2)
     assert script.session.finished == [wrong, first, last]
+    assert script.session.under_way == 0
+
+
+@pytest.mark.parametrize("op", ["nack", "ping"])
+def test_a_request_that_would_cut_the_connection_is_refused_and_leaves_no_gap(script: Script, op: str) -> None:
+    wrong = script.ask(op, counted=op == "nack", text="x" * (2**20 + 1000))
+    right = script.ask("ack", counted=True)
+    assert isinstance(wrong.error, TooLarge)
+    assert script.sent() == [("ack", 1)]
+    script.answer(1)
+    assert script.session.finished == [wrong, right]
     assert script.session.under_way == 0
 
 

@@ -76,6 +76,8 @@ class Leased:
 class MemorySource:
     """A queue in memory. `outcomes`: by number, ("done", result), ("failed", error) or ("rejected", error)."""
 
+    result_max = 2**20
+
     def __init__(self, jobs: Sequence[tuple[str, Any]]) -> None:
         self._ready = deque(Leased(number, task, pack(args)) for number, (task, args) in enumerate(jobs))
         self._changed = threading.Condition()

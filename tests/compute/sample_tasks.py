@@ -125,3 +125,38 @@ def hang(comm: Any) -> None:
 @task(queue=QUEUE, name="pair", ranks=2)
 def pair(comm: Any) -> int:
     return int(comm.allreduce(1))
+
+
+@task(queue=QUEUE, name="long")
+def long(size: int) -> bytes:
+    return bytes(size)
+
+
+@task(queue=QUEUE, name="long_ones", batch=True)
+def long_ones(jobs: list[dict[str, Any]]) -> list[bytes]:
+    return [bytes(job["size"]) for job in jobs]
+
+
+@task(queue=QUEUE, name="long_together", ranks="all")
+def long_together(comm: Any, size: int) -> bytes:
+    return bytes(size)
+
+
+@task(queue=QUEUE, name="shout")
+def shout(size: int) -> None:
+    raise ValueError("a" * size + "end")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("lost for words")
+
+
+@task(queue=QUEUE, name="mute")
+def mute() -> None:
+    raise Mute
+
+
+@task(queue=QUEUE, name="lost_file")
+def lost_file() -> None:
+    raise FileNotFoundError("no file '/no/such/\udcff'")

@@ -52,6 +52,37 @@ def test_leaving_the_interpreter_fails_its_job_only(start: Start) -> None:
     assert squares_are_done(run.outcomes, 1)
 
 
+@pytest.mark.parametrize("task", ["long", "long_ones", "long_together"])
+def test_a_result_that_no_daemon_takes_fails_its_job_and_no_other(start: Start, task: str) -> None:
+    run = start([*SQUARES, (task, {"size": 2**20}), (task, {"size": 9}), *SQUARES]).finish()
+    how, error = run.outcomes[300]
+    assert (how, error["type"]) == ("failed", "ResultError")
+    assert "has 1048581 bytes, the daemon takes 1048576" in error["message"]
+    assert run.outcomes[301] == ("done", bytes(9))
+    assert squares_are_done(run.outcomes, 0)
+    assert squares_are_done(run.outcomes, 302)
+
+
+def test_of_a_long_error_its_beginning_and_its_end_are_told(start: Start) -> None:
+    run = start([("shout", {"size": 2**24}), ("square", {"n": 3})]).finish()
+    error = run.outcomes[0][1]
+    assert error["message"].startswith("aaa")
+    assert error["message"].endswith("aaaend")
+    assert "bytes left out" in error["message"]
+    assert error["traceback"].startswith("Traceback")
+    assert len(error["message"]) + len(error["traceback"]) < 2**16
+    assert run.outcomes[1] == ("done", 9)
+
+
+def test_an_error_that_cannot_be_said_fails_its_job_only(start: Start) -> None:
+    run = start([("mute", {}), ("lost_file", {}), ("square", {"n": 3})]).finish()
+    how, error = run.outcomes[0]
+    assert (how, error["type"]) == ("failed", "Mute")
+    assert "cannot be had: RuntimeError" in error["message"]
+    assert "'/no/such/\\udcff'" in run.outcomes[1][1]["message"]
+    assert run.outcomes[2] == ("done", 9)
+
+
 @pytest.mark.parametrize(("how", "said"), [("exit", "exited with status 3"), ("kill", "was killed by SIGKILL")])
 def test_a_job_that_kills_its_process_fails_alone_and_the_world_lives(start: Start, how: str, said: str) -> None:
     run = start([*SQUARES, ("die", {"how": how}), *SQUARES]).finish()

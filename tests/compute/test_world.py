@@ -17,7 +17,7 @@ def test_what_is_sent_to_a_rank_that_has_died_holds_nobody_up() -> None:
     context: zmq.Context[Any] = zmq.Context()
     with tempfile.TemporaryDirectory() as folder:
         endpoint = f"ipc://{Path(folder, 'runner')}"
-        world = World(["sleep", "60"], WorldSettings(endpoint, folder, 1, "q", "m", {}, [], ()), context, {})
+        world = World(["sleep", "60"], WorldSettings(endpoint, folder, 1, "q", "m", {}, [], (), 2**20), context, {})
         rank = context.socket(zmq.PAIR)
         rank.linger = 0
         rank.connect(endpoint)
