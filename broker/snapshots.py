@@ -160,13 +160,14 @@ class Receiving:
         self._open_sink = open_sink
         self.sink: Sink | None = None
         self.arrived: Arrived | None = None
-        self._stream = (0, 0, 0)  # sender, index, index_term
+        self._stream = (0, 0, 0, 0)  # sender, term, index, index_term: in another term its sender has begun anew
+        self._head = 0  # the checksum of its first piece
         self._age = (0, 0)  # term, index: a higher one takes the place of a lower one
         self._next = 0
         self._records = 0
         self._digest = b""
         self._moved_ms = 0
-        self._spurned = (0, 0, 0)
+        self._spurned = (0, 0, 0, 0)
         self._spurned_ms = 0
 
     def hear(self, chunk: Chunk, commit: int, now_ms: int) -> int | None:
@@ -178,9 +179,11 @@ class Receiving:
         self.look(commit)
         if chunk.index <= commit:
             return NOTHING
-        stream = (chunk.sender, chunk.index, chunk.index_term)
+        stream = (chunk.sender, chunk.term, chunk.index, chunk.index_term)
         if not chunk.is_sound or (stream == self._spurned and now_ms < self._spurned_ms + SPURN_MS):
             return None
+        if stream == self._stream and chunk.number == 0 and chunk.checksum != self._head:
+            self.discard()  # read anew: what came of the one before it does not go together with what is to come
         if stream != self._stream:
             if not self._gives_way(chunk, now_ms):
                 return None
@@ -197,13 +200,13 @@ class Receiving:
 
     def look(self, commit: int) -> None:
         """What comes in may have been overtaken."""
-        if self.sink is not None and self._stream[1] <= commit:
+        if self.sink is not None and self._stream[2] <= commit:
             self.discard()
 
     def discard(self) -> None:
         """Forget what came in."""
         sink, self.sink, self.arrived = self.sink, None, None
-        self._stream, self._age, self._next = (0, 0, 0), (0, 0), 0
+        self._stream, self._age, self._next = (0, 0, 0, 0), (0, 0), 0
         if sink is not None:
             sink.discard()
 
@@ -221,7 +224,7 @@ class Receiving:
         newer = (chunk.term, chunk.index) > self._age
         return self.sink is None or newer or now_ms >= self._moved_ms + STALE_MS
 
-    def _take(self, chunk: Chunk, stream: tuple[int, int, int], now_ms: int) -> None:
+    def _take(self, chunk: Chunk, stream: tuple[int, int, int, int], now_ms: int) -> None:
         self._moved_ms = now_ms
         if chunk.number == 0:
             self._begin(chunk, stream)
@@ -235,13 +238,13 @@ class Receiving:
             self._digest = chain(self._digest, chunk.payload)
         self._next = chunk.number + 1
 
-    def _begin(self, chunk: Chunk, stream: tuple[int, int, int]) -> None:
+    def _begin(self, chunk: Chunk, stream: tuple[int, int, int, int]) -> None:
         self.discard()
         version, size = _unpack(chunk.payload)
         if version != self._version:
             raise BadSnapshot(f"it is in disk format {version}, not in {self._version}")
         self.sink = self._open_sink(size)
-        self._stream, self._age = stream, (chunk.term, chunk.index)
+        self._stream, self._head, self._age = stream, chunk.checksum, (chunk.term, chunk.index)
         self._records, self._digest = 0, chain(b"", chunk.payload)
 
 

@@ -317,6 +317,24 @@ def test_the_snapshot_of_another_primary_is_another_one() -> None:
     assert box_of(receiver).records == []
 
 
+def test_rule_21_pieces_of_before_and_after_a_restart_of_the_primary_are_not_put_together() -> None:
+    """As many entries up to the same one, but not the same bytes: what nobody needs any more went at its start."""
+    before, after, receiver = Pieces([b"old"] * 5), Pieces([b"new"] * 4), receiving()
+    assert [receiver.hear(chunk_of(before, number), 0, 0) for number in range(4)] == [1, 2, 3, 4]
+    assert receiver.hear(chunk_of(after, 4, term=6), 0, 0) == 0, "it is another one, from the beginning, please"
+    assert [receiver.hear(chunk_of(after, number, term=6), 0, 0) for number in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert receiver.arrived == (100, 3)
+    assert box_of(receiver).records == [b"new"] * 4
+
+
+def test_rule_21_a_snapshot_that_is_read_anew_in_the_same_term_is_received_anew_unless_it_is_the_same() -> None:
+    before, after, receiver = Pieces([b"old"] * 5), Pieces([b"new"] * 4), receiving()
+    assert [receiver.hear(chunk_of(before, number), 0, 0) for number in range(4)] == [1, 2, 3, 4]
+    assert receiver.hear(chunk_of(before, 0), 0, 0) == 4
+    assert [receiver.hear(chunk_of(after, number), 0, 0) for number in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert box_of(receiver).records == [b"new"] * 4
+
+
 # -- two disks --------------------------------------------------------------------------------------------------------
 
 
