@@ -49,13 +49,18 @@ def pull(state: State, entry: Entry, command: m.Pull) -> Answer:
 
 
 def pieces_of(state: State, lease: Lease) -> list[Piece]:
-    """What a lease holds, to deliver it once more."""
-    extents = state.by_id[lease.queue_id].extents
-    return [
+    """What a lease holds, to deliver it once more: the most urgent first."""
+    queue = state.by_id[lease.queue_id]
+    pieces = [
         Piece(extent, start, end, span.attempt, span.failures)
         for span in lease.spans
-        for extent, start, end in extents.between(span.first, span.end)
+        for extent, start, end in queue.extents.between(span.first, span.end)
     ]
+    return sorted(pieces, key=_urgency) if queue.has_properties else pieces
+
+
+def _urgency(piece: Piece) -> int:
+    return -(piece.extent.properties or NO_MORE).get("priority", 0)
 
 
 def _spans(pieces: list[Piece]) -> list[Span]:
