@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kit.world import Client, World
 
+from penstock.broker.upkeep import PAUSE_MS
 from penstock.peers.wire import pack_payload
 
 Restart = Callable[[World], None]
@@ -61,6 +62,19 @@ def test_the_higher_priority_goes_first_and_within_one_the_older(pause: Restart)
     assert take(resumed(world, ana)) == [b"nine 1", b"nine 2", b"five", b"plain 1", b"plain 2"]
 
 
+def test_a_delivery_that_is_asked_for_again_has_the_higher_priority_first_again(pause: Restart) -> None:
+    world, ana = opened()
+    put(ana, b"plain 1", b"plain 2")
+    put(ana, b"nine", priority=9)
+    put(ana, b"five 1", b"five 2", priority=5)
+    put(ana, b"plain 3")
+    first = ana.pull("work", 100)
+    assert first.bodies == [b"nine", b"five 1", b"five 2", b"plain 1", b"plain 2", b"plain 3"]
+    pause(world)
+    again = resumed(world, ana).call("pull", first.sequence, {"queue": "work", "messages": 100})
+    assert (again.body["lease"], again.bodies) == (first.body["lease"], first.bodies)
+
+
 def test_a_time_to_live_is_no_way_to_the_front(pause: Restart) -> None:
     world, ana = opened()
     put(ana, b"1")
@@ -104,6 +118,17 @@ def test_a_message_whose_time_to_live_is_over_is_given_to_nobody(pause: Restart)
     ana.do("nack", lease=lease.body["lease"], ranges=[[1, 1]])
     assert ana.do("job_status", queue="work", offsets=[1]).ok["jobs"][0]["status"] == "expired", "not given again"
     assert take(ana) == [b"long"]
+
+
+def test_a_message_whose_time_to_live_ends_as_somebody_asks_is_not_given() -> None:
+    """Whoever asks in the very turn in which it ends, or when the daemon stood still and has yet to catch up."""
+    world, ana = opened()
+    put(ana, b"short", ttl_ms=1_000)
+    put(ana, b"delayed", ttl_ms=1_000, delay_ms=500)
+    put(ana, b"long", ttl_ms=60_000)
+    world.now_ms += PAUSE_MS
+    assert take(ana) == [b"long"]
+    assert ana.do("job_status", queue="work", offsets=[0]).ok["jobs"][0]["status"] == "expired"
 
 
 def test_a_job_waits_for_its_parents_and_for_its_own_time(pause: Restart) -> None:
