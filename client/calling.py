@@ -16,6 +16,9 @@ from .requests import Request, Tell
 from .steps import Deadline, Steps, within
 from .submit import WORK, work_header
 
+TTL_MAX_MS = 10 * 365 * 86_400_000  # the longest that a daemon takes
+TTL_OVER = "its time to live was over"  # the reason of a job that expired, unless its queue had no room
+
 
 def call(
     queue: str, args: Any, task: str | None, timeout: Duration | None, keep: bool, options: Mapping[str, Any]
@@ -35,6 +38,10 @@ def _call(
     if (id := given.pop("id", None)) is not None:
         given["ids"] = [id]
     properties = pack_batch({name: value for name, value in given.items() if name not in WORK}, 1)
+    # Nobody shall begin what nobody waits for, also if the daemon cannot be told that the wait is over.
+    bounded = deadline.timeout_s is not None and not keep and "ttl_ms" not in properties
+    if bounded:
+        properties["ttl_ms"] = max(1, deadline.wait_ms(TTL_MAX_MS))
     header = with_own(work_header(options, task), properties)
     payload = wire.pack_payload([values.pack(args)], None if header is None else [header])
     wait_ms = deadline.wait_ms(PARK_MS)
@@ -44,11 +51,10 @@ def _call(
     offset = int(request.body["offset"])
     place = {"queue": queue, "offset": offset}
     leave = None if keep else lambda _: _leave(place)
-    while request.body["status"] not in ENDED:
-        if deadline.over:
+    while (status := request.body["status"]) not in ENDED or (bounded and request.body.get("reason") == TTL_OVER):
+        if deadline.over or status in ENDED:
             if not keep:
                 yield from _give_up(place)
-            status = request.body["status"]
             late = f"within {deadline.timeout_s:g} s"
             raise Timeout(f"job {queue}/{offset} is {status} and did not end {late}", "wait longer")
         wait_ms = deadline.wait_ms(PARK_MS)

@@ -291,7 +291,8 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
     ) -> Any:
         """Have work done and return its result: `submit`, wait and forget, with one round trip to the daemon.
 
-        `timeout` is a duration; None waits for ever. The job is cancelled when it is over, unless `keep`.
+        `timeout` is a duration; None waits for ever. The job is cancelled when it is over, unless `keep`; without a
+        `ttl` of its own it has that of the timeout, so that nobody begins it later, if the daemon cannot be told.
         options: as `submit` has, without if_exists. Raises JobFailed (with traceback and rank), JobCancelled, Timeout,
         and what `submit` raises.
         """

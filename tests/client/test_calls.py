@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import pytest
 
 from penstock.client import calls
+from penstock.client.calling import call
 from penstock.client.requests import Request
 from penstock.client.steps import Steps
 from penstock.peers.errors import AlreadyExists, InvalidArgument, NotFound
+from penstock.peers.units import Duration
 
 GROUP = {
     "name": "billing",
@@ -128,3 +131,25 @@ def test_messages_are_moved_until_there_are_no_more_or_enough() -> None:
     moved, asked = play(calls.move("jobs", "others", 15_000), {"moved": 10_000}, {"moved": 5_000})
     assert (moved, [each.args["limit"] for each in asked]) == (15_000, [10_000, 5_000])
     assert play(calls.move("jobs", "others", None), {"moved": 3})[0] == 3
+
+
+# -- calls -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("timeout", "keep", "options", "ttl_ms"),
+    [
+        ("5s", False, {}, range(1, 5_001)),
+        (0, False, {}, [1]),
+        ("9999999d", False, {}, [10 * 365 * 86_400_000]),
+        (None, False, {}, [None]),
+        ("5s", True, {}, [None]),  # it shall go on
+        ("5s", False, {"ttl": "1m"}, [60_000]),
+    ],
+)
+def test_a_call_lives_as_long_as_its_caller_waits(
+    timeout: Duration | None, keep: bool, options: dict[str, str], ttl_ms: Sequence[int | None]
+) -> None:
+    _, asked = play(call("jobs", 1, None, timeout, keep, options), {"offset": 0, "status": "done"}, {})
+    assert [each.op for each in asked] == ["call", "job_forget"]
+    assert asked[0].args.get("ttl_ms") in ttl_ms

@@ -3,6 +3,8 @@ where time has to pass, one whose clock is turned."""
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -57,6 +59,29 @@ def test_a_delayed_message_comes_when_its_time_has_come(broker: Broker, timed: p
         assert bodies(consumer, 1) == [b"later"]
         broker.advance("50m")
         assert bodies(consumer, 1) == [b"much later"]
+
+
+def test_what_was_given_up_without_a_word_is_begun_by_nobody(broker: Broker, timed: penstock.Client) -> None:
+    ended: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            timed.call("q", 1, timeout="5m")
+        except penstock.PenstockError as fault:
+            ended.append(fault)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    end_s = time.monotonic() + LIMIT_S
+    while not timed.describe("q").ready:
+        assert time.monotonic() < end_s
+    broker.advance("5m")
+    with timed.consumer("q", prefetch=0) as consumer:
+        assert nothing(consumer)
+    caller.join(LIMIT_S)
+    (fault,) = ended
+    assert type(fault) is penstock.Timeout
+    assert fault.message == "job q/0 is expired and did not end within 300 s"
 
 
 def test_every_duration_may_be_a_timedelta(broker: Broker) -> None:
