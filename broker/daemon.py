@@ -25,6 +25,7 @@ from ..peers.presence import Disks
 from ..peers.raft.core import Timing
 from ..peers.raft.words import Members
 from . import damage
+from .bulletin import Bulletin
 from .commits import Commits
 from .config import Config, load, reloadable
 from .desk import Limits
@@ -117,6 +118,7 @@ class Daemon:
         self.peering = self._join(context, frame_max, found, closing) if config.cluster.peers else None
         self._flush_ms = self.clock.now_ms()
         self.garbage = closing.enter_context(Garbage(self._flush_ms))
+        self._bulletin = Bulletin(self.node.raft, self._flush_ms)
 
     def _join(
         self, context: zmq.Context[zmq.Socket[bytes]], frame_max: int, found: Recovered, closing: contextlib.ExitStack
@@ -271,6 +273,8 @@ class Daemon:
         return wait_ms
 
     def _between_turns(self) -> None:
+        if self.peering is not None:
+            self._bulletin.look(self.clock.now_ms(), self.node.clients.connected, self.peering.awaited)
         if self.store.durability == "interval" and self.clock.now_ms() >= self._flush_ms:
             self.store.flush()
             self._flush_ms = self.clock.now_ms() + self.config.storage.interval_ms

@@ -36,7 +36,7 @@ class Peering:
         self.links = links
         self.disks = links.disks
         self._store = store
-        self._awaited = {*founders}
+        self.awaited = {*founders}  # a new cluster does not begin without them
         self._greet_ms = 0
         self._seen: object = None  # of the members
         node.clients.disks = self.disks.known
@@ -68,7 +68,7 @@ class Peering:
         self.node.clients.connected = self.links.connected()
         self._look_at_disks(now_ms)
         lost = self.links.lost()
-        if self._awaited:
+        if self.awaited:
             self.node.raft.hold(now_ms)
             self._pieces.clear()
             self._copies.clear()
@@ -85,18 +85,18 @@ class Peering:
                 f"({disks.disk:016x}): its data was lost, replaced, or is that of another node",
                 f"{join_anew(me)}. In a new cluster that has never worked: clear the data folders of all its nodes",
             )
-        if self._awaited:
-            self._awaited -= disks.witnesses
-            if not self._awaited:
+        if self.awaited:
+            self.awaited -= disks.witnesses
+            if not self.awaited:
                 disks.admit()
                 logger.info("all nodes of the new cluster have met")
         if disks.is_fresh:
             self._store.keep_disks(disks.known)
             disks.is_fresh = False
-        again = self._awaited and now_ms >= self._greet_ms
+        again = self.awaited and now_ms >= self._greet_ms
         if again:
             self._greet_ms = now_ms + self._heartbeat_ms
-        self.links.greet(self._awaited if again else ())
+        self.links.greet(self.awaited if again else ())
 
     def publish(self, turn: Turn) -> None:
         """To everyone, before our own fsync: they write it while we do, and we count ourselves only after it."""
@@ -122,7 +122,7 @@ class Peering:
     def wait_ms(self, now_ms: int) -> int:
         """How long there is nothing to do, if nothing is heard."""
         wait_ms = min(self.snapshots.wait_ms(now_ms), self.repair.wait_ms(now_ms))
-        if self._awaited:
+        if self.awaited:
             return self._heartbeat_ms
         return min(wait_ms, self._grace_ms - now_ms) if now_ms < self._grace_ms else wait_ms
 
