@@ -66,7 +66,7 @@ def purge(state: State, command: m.Purge) -> Answer:
     leased = sorted(span for lease in state.leases.values() if lease.queue_id == queue.id for span in lease.spans)
     for first, end in waiting_parts(state, queue, 0, queue.next) if queue.notes.rows or queue.dependents else ():
         queue.notes.drop(first, end)
-        state.settled += queue.dependents.ended(first, end, "purged")  # to who waits for it, that is a failure
+        state.parent_ends += queue.dependents.ended(first, end, "purged")  # to who waits for it, that is a failure
     count = queue.groups[""].take_all_waiting(queue.next, leased)
     state.ended[queue.name] = None
     state.drop(queue)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from typing import Any, NamedTuple
 
 import msgpack
@@ -11,7 +12,7 @@ from ..peers.log import Entry, HardState
 from ..peers.messages import Address
 from ..peers.raft.words import Members
 from .cells import restore_shelf, take_cells
-from .dependents import Dependents, Held
+from .dependents import Dependents, Held, ParentEnd
 from .extents import Extent, Outcome
 from .groups import Group, Lease, Span
 from .keys import KeyOrder
@@ -124,6 +125,7 @@ def _pack_meta(state: State) -> bytes:
             "stamp_ms": state.stamp_ms,
             "next_queue_id": state.next_queue_id,
             "held": sorted(state.held.items()),
+            "parent_ends": list(state.parent_ends),
             "last_event": state.last_event,
             "schedules": state.schedules.pack(),
             "shares": sorted(state.shares.items()),
@@ -179,6 +181,7 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
     state.schedules.restore(fields["schedules"])
     state.shares = dict(fields["shares"])
     state.held = {tuple(child): Held(*held) for child, held in fields["held"]}
+    state.parent_ends = deque(ParentEnd(*end) for end in fields["parent_ends"])
     state.addresses = {node: Address(*address) for node, address in fields["addresses"]}
     state.disks = dict(fields["disks"])
     for raw in sessions:

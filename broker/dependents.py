@@ -17,6 +17,15 @@ class Held(NamedTuple):
     due_ms: int
 
 
+class ParentEnd(NamedTuple):
+    """`ended` of the parents of the batch that begins at `first` are no more open. 0: it is told of a failure alone."""
+
+    queue_id: int
+    first: int
+    ended: int
+    failed: bool
+
+
 class Dependents:
     """Who waits for which offsets of one queue. Ranges that are waited for may overlap, one offset ends once."""
 
@@ -36,20 +45,20 @@ class Dependents:
         else:
             self._ranges.append((first, end, child, left))
 
-    def ended(self, first: int, end: int, status: str) -> list[tuple[int, int, int, bool]]:
-        """(queue id, first, how many parents ended, did they fail) of the children of [first, end)."""
+    def ended(self, first: int, end: int, status: str) -> list[ParentEnd]:
+        """What the children of [first, end) are to be told."""
         failed = status != "done"
-        told: list[tuple[int, int, int, bool]] = []
+        told: list[ParentEnd] = []
         ones = self._ones
         if ones:
             few = end - first < len(ones)
             for offset in range(first, end) if few else sorted(it for it in ones if first <= it < end):
-                told += [(*child, 1, failed) for child in ones.pop(offset, ())]
+                told += [ParentEnd(*child, 1, failed) for child in ones.pop(offset, ())]
         done = False
         for at, (start, stop, child, left) in enumerate(self._ranges):
             count = min(stop, end) - max(start, first)
             if count > 0:
-                told.append((*child, count, failed))
+                told.append(ParentEnd(*child, count, failed))
                 self._ranges[at] = (start, stop, child, left - count)
                 done |= left == count
         if done:

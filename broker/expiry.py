@@ -7,7 +7,7 @@ from .groups import Group, Span
 from .queues import Queue
 from .state import State
 
-OUTDATE_MAX = 1_000  # spots that one command ends
+OUTDATE_MAX = 300  # spots that one command ends, about 20 ms
 
 
 def end(state: State, queue: Queue, group: Group, span: Span, status: str, reason: str) -> None:

@@ -184,12 +184,17 @@ class Group:
         if shelf.total:
             for priority in shelf.priorities():
                 while priority and (spot := shelf.next_ready(priority, now_ms)) is not None:
+                    if spot.is_over(now_ms):
+                        shelf.pass_over(spot)
+                        continue
                     extent = extents.at(spot.first)
                     yield extent, min(spot.end, extent.end), spot
         while True:
             fresh = self._find_fresh(next_offset) and shelf.blocked < BLOCKED_MAX
             plain = self._next_plain(self.cursor if fresh else next_offset, now_ms) if shelf.total else None
-            if plain is not None:
+            if plain is not None and plain.is_over(now_ms):
+                shelf.pass_over(plain)
+            elif plain is not None:
                 extent = extents.at(plain.first)
                 yield extent, min(plain.end, extent.end), plain
             elif fresh:

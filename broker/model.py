@@ -57,9 +57,10 @@ class Model:
 
     def _carry_out(self, entry: Entry) -> Answer:
         try:
+            behind = bool(self.state.parent_ends)
             answer = self._switch(entry)
-            if self.state.settled:
-                parents.settle(self.state)
+            if self.state.parent_ends and not behind:  # else TellChildren goes on, or each command would take longer
+                parents.tell_children(self.state)
             return answer
         except PenstockError as fault:  # the one place where a caller's fault becomes an answer
             return refusal(fault)
@@ -133,6 +134,9 @@ class Model:
                 return topics.trim(state, command)
             case m.Sweep():
                 return admin.sweep(state, command)
+            case m.TellChildren():
+                parents.tell_children(state)
+                return OK
             case m.Forget():
                 queue = state.queue(command.queue)
                 state.forget(queue, command.home)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..peers.errors import InvalidArgument, NotFound
-from .dependents import Held
+from .dependents import Held, ParentEnd
 from .expiry import end
 from .groups import Group, Span
 from .options import QUEUE
@@ -15,6 +15,7 @@ from .shelf import HELD, READY
 from .state import State
 
 CANCEL, RELEASE = "cancel", "release"  # what becomes of a job when one of its parents fails
+TOLD_MAX = 250  # batches of children that one command lets go or ends, about 20 ms
 Parents = Sequence[tuple[str, int, int]]  # (queue, first, count), ...
 
 
@@ -48,7 +49,7 @@ def hold(
         return False
     state.held[child] = Held(first + count, left, on_failure, due_ms)
     if failed:
-        state.settled.append((*child, 0, True))
+        state.parent_ends.append(ParentEnd(*child, 0, True))
     return True
 
 
@@ -67,24 +68,28 @@ def _failed(queue: Queue, start: int, stop: int) -> int:
     return count
 
 
-def settle(state: State) -> None:
-    """Parents have ended: let those go that waited for them, or end them, too. What that ends is settled as well."""
-    while state.settled:
-        settled, state.settled = state.settled, []
-        for queue_id, first, count, failed in settled:
-            child = (queue_id, first)
-            held, queue = state.held.get(child), state.by_id.get(queue_id)
-            if held is None or queue is None or queue.deleted:
-                state.held.pop(child, None)
-                continue
-            state.touched_queues.add(queue_id)
-            held = state.held[child] = held._replace(left=held.left - count)
-            if failed and held.on_failure == CANCEL:
-                del state.held[child]
-                _cancel(state, queue, first, held.end)
-            elif held.left <= 0:
-                del state.held[child]
-                _release(state, queue, first, held)
+def tell_children(state: State) -> None:
+    """Parents have ended: let those go that waited for them, or end them, too, and tell who waits for these.
+
+    TOLD_MAX of them: what is more than that is left to TellChildren.
+    """
+    for _ in range(TOLD_MAX):
+        if not state.parent_ends:
+            return
+        queue_id, first, ended, failed = state.parent_ends.popleft()
+        child = (queue_id, first)
+        held, queue = state.held.get(child), state.by_id.get(queue_id)
+        if held is None or queue is None or queue.deleted:
+            state.held.pop(child, None)
+            continue
+        state.touched_queues.add(queue_id)
+        held = state.held[child] = held._replace(left=held.left - ended)
+        if failed and held.on_failure == CANCEL:
+            del state.held[child]
+            _cancel(state, queue, first, held.end)
+        elif held.left <= 0:
+            del state.held[child]
+            _release(state, queue, first, held)
 
 
 def _cancel(state: State, queue: Queue, first: int, stop: int) -> None:
@@ -117,6 +122,6 @@ def _held_spots(group: Group, first: int, stop: int) -> list[Any]:
 
 def forget_queue(state: State, queue: Queue) -> None:
     """The queue is deleted: who waited for its jobs counts them as failed; who waited in it is gone."""
-    state.settled += [(*child, 0, True) for child in queue.dependents.all_children()]
+    state.parent_ends += [ParentEnd(*child, 0, True) for child in queue.dependents.all_children()]
     for child in [child for child in state.held if child[0] == queue.id]:
         del state.held[child]

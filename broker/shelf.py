@@ -35,7 +35,11 @@ class Spot(NamedTuple):
 
     def is_ready(self, now_ms: int) -> bool:
         """Whether it may be given now."""
-        return self.due_ms == READY or 0 < self.due_ms <= now_ms
+        return (self.due_ms == READY or 0 < self.due_ms <= now_ms) and not self.is_over(now_ms)
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether its time to live has ended."""
+        return 0 < self.expires_ms <= now_ms
 
 
 class Shelf:
@@ -197,6 +201,14 @@ class Shelf:
                 return spot
             dues.pop()
         return None
+
+    def pass_over(self, spot: Spot) -> None:
+        """What was found to come next is never given: its time to live is over. It stays and counts until Outdate."""
+        if spot.due_ms == READY:
+            heappop(self._lanes[spot.priority])
+        else:  # what is no longer among the due would count as delayed
+            self.remove(spot)
+            self.put(spot._replace(due_ms=READY))
 
     def _ripens(self, due_ms: int, first: int, priority: int) -> Spot | None:
         """The spot that begins there, if it still waits for this time, and among those of this priority."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, NamedTuple
 
 from ..peers.errors import NotFound
 from ..peers.messages import Address
 from .cells import take_cells
-from .dependents import Held
+from .dependents import Held, ParentEnd
 from .events import TEXT_MAX, TYPES, Told
 from .extents import Extent, Known, Outcome, Reader
 from .groups import Group, Lease
@@ -64,7 +65,7 @@ class State:
         self.addresses: dict[int, Address] = {}  # of all nodes that ever belonged
         self.disks: dict[int, int] = {}  # of the members, as of the last change of them
         self.held: dict[tuple[int, int], Held] = {}  # batches that wait for their parents, by (queue id, first offset)
-        self.settled: list[tuple[int, int, int, bool]] = []  # within one command: see parents.py
+        self.parent_ends: deque[ParentEnd] = deque()  # that children are yet to be told of
         self.shares: dict[int, int] = {}  # log entries that more than one extent points at: how many more
         self.schedules = Schedules()
         self.last_event = (0, -1)  # the place of the latest one: (log entry, number in it)
@@ -131,7 +132,7 @@ class State:
         if group.floor < first:  # else it goes with everything below the floor
             self._let_go(queue, queue.drop_between(first, end))
         if queue.dependents:
-            self.settled += queue.dependents.ended(first, end, status)
+            self.parent_ends += queue.dependents.ended(first, end, status)
 
     def arm(self, queue: Queue, group: Group, now_ms: int) -> None:
         """See to it that the primary looks at the group when its next message ripens, or outlives its time."""

@@ -52,7 +52,7 @@ class Upkeep:
         return timers
 
     def next_due_ms(self) -> int:
-        if self.state.unswept:
+        if self.state.unswept or self.state.parent_ends:
             return 0
         return max(self._grace_ms, min(self._look_ms, self._ages.due_ms, self.next_timer_ms()))
 
@@ -70,6 +70,8 @@ class Upkeep:
             yield from self._due_timers(now_ms)
         for queue_id in list(islice(self.state.unswept, SWEEPS_MAX)):
             yield m.Sweep(queue_id)
+        if self.state.parent_ends:
+            yield m.TellChildren()
         if now_ms < self._grace_ms:
             return
         if now_ms >= self._look_ms:
@@ -109,8 +111,11 @@ class Upkeep:
             return
         if group.armed_ms == timer.due_ms:
             group.armed_ms = None
-        while group.shelf.next_expired(now_ms) is not None:
+        if group.shelf.next_expired(now_ms) is not None:
             yield m.Outdate(queue.id)
+            if group.shelf.next_expired(now_ms) is not None:  # more than one command ends: the next turn goes on
+                group.armed_ms = now_ms + 1
+                self.state.timers.append(Timer(now_ms + 1, RIPENS, queue.name, group.name))
         self.state.wake_group(queue.name, group.name)
         self.state.arm(queue, group, now_ms)
         self._take_timers()

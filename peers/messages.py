@@ -203,6 +203,10 @@ class Sweep(NamedTuple):
     queue_id: int
 
 
+class TellChildren(NamedTuple):
+    """Let the next go of the batches whose parents have ended."""
+
+
 class Progress(NamedTuple):
     """The holder of a job tells how far it is: a fraction, 0 to 1."""
 
@@ -317,7 +321,7 @@ class RunSchedule(NamedTuple):
 
 Command = (
     Noop | OpenSession | EndSession | Refuse | Count | Create | Configure | Delete | Purge | Pause | CreateGroup
-    | GiveUp
+    | GiveUp | TellChildren
     | DeleteGroup | Append | Pull | Ack | Complete | Nack | Reject | Release | Extend | Expire | Cancel | Retry | Trim
     | Forget | Sweep | SetMembers | Outdate | ForgetIds | AddSchedule | RemoveSchedule | PauseSchedule | FireSchedule
     | RunSchedule | Progress | LogLines | RetryDead | Move | Call | ForgetJob | SeekGroup
@@ -326,7 +330,7 @@ Command = (
 
 KINDS: dict[int, type[Any]] = {
     1: Noop, 2: OpenSession, 3: EndSession, 4: Refuse, 5: Count, 6: Create, 7: Configure, 8: Delete, 9: Purge,
-    10: Pause, 57: GiveUp,
+    10: Pause, 57: GiveUp, 58: TellChildren,
     11: CreateGroup, 12: DeleteGroup, 13: Append, 14: Pull, 15: Ack, 16: Complete, 17: Nack, 18: Reject, 19: Release,
     20: Extend, 21: Expire, 22: Cancel, 23: Retry, 24: Trim, 25: Forget, 26: Sweep,
     27: SetMembers, 28: Outdate, 29: ForgetIds, 40: AddSchedule, 41: RemoveSchedule, 42: PauseSchedule,

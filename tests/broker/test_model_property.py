@@ -706,8 +706,8 @@ def kept_extents(queue: queues.Queue) -> list[Any]:
     return found
 
 
-# Of a node, not of messages; and what is damaged, which test_set_aside tries.
-ELSEWHERE = {"Noop", "Refuse", "Count", "SetMembers", "GiveUp"}
+# Of a node, not of messages; what is damaged, which test_set_aside tries; and what test_long_ends does.
+ELSEWHERE = {"Noop", "Refuse", "Count", "SetMembers", "GiveUp", "TellChildren"}
 ROUNDS_MAX = 8  # of other dice, until every command and every refusal has come up often enough
 
 

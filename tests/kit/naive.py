@@ -457,7 +457,10 @@ class Naive:
     def order(self, queue: NaiveQueue, group: str, now_ms: int) -> list[int]:
         """What is ready, in the order in which it is given."""
         places = queue.groups[group]
-        ready = [o for o, p in places.items() if p.state == READY or (p.state == DELAYED and p.until_ms <= now_ms)]
+        ready = [
+            o for o, p in places.items()
+            if (p.state == READY or (p.state == DELAYED and p.until_ms <= now_ms)) and self._expires(queue, o) > now_ms
+        ]  # fmt: skip
 
         plain = [o for o in ready if places[o].attempt == 0 and not places[o].shelved and not places[o].owner]
         first = min(plain, default=queue.next)

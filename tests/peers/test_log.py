@@ -53,6 +53,7 @@ EXAMPLES: dict[type[Any], st.SearchStrategy[Any]] = {
     m.Trim: st.builds(m.Trim, text, numbers),
     m.Forget: st.builds(m.Forget, text, numbers),
     m.Sweep: st.builds(m.Sweep, numbers),
+    m.TellChildren: st.builds(m.TellChildren),
     m.Outdate: st.builds(m.Outdate, numbers),
     m.RetryDead: st.builds(m.RetryDead, text, numbers),
     m.Move: st.builds(m.Move, text, text, numbers),
