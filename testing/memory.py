@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left, bisect_right
 from typing import Any
 
 import msgpack
@@ -31,6 +32,7 @@ class MemoryDisk:
         self.consensus: bytes | None = None
         self.pins: set[int] = set()
         self.floor = 0
+        self._sorted: dict[str, list[tuple[int, int]]] = {}  # the keys of a table, in order, until the next checkpoint
 
     def copy(self) -> MemoryDisk:
         return copy.deepcopy(self)
@@ -88,6 +90,7 @@ class MemoryDisk:
                 self.log.pop(index, None)
             self.pins.discard(index)
         self.floor = made.floor
+        self._sorted = {}
 
     # -- what a start reads -------------------------------------------------------------------------------------------
 
@@ -104,34 +107,48 @@ class MemoryDisk:
 
     # -- Reader and Disk ----------------------------------------------------------------------------------------------
 
-    def _below(self, rows: dict[tuple[int, int], Any], queue_id: int, number: int) -> Any:
-        key = max((key for key in rows if key[0] == queue_id and key[1] <= number), default=None)
-        return None if key is None else rows[key]
+    def _below(self, table: str, queue_id: int, number: int) -> Any:
+        """The row at this place, or the next one below it."""
+        keys = self._keys(table)
+        at = bisect_right(keys, (queue_id, number)) - 1
+        return getattr(self, table)[keys[at]] if at >= 0 and keys[at][0] == queue_id else None
+
+    def _from(self, table: str, queue_id: int, number: int) -> int | None:
+        """Where the row at this place is, or the next one above it."""
+        keys = self._keys(table)
+        at = bisect_left(keys, (queue_id, number))
+        return keys[at][1] if at < len(keys) and keys[at][0] == queue_id else None
+
+    def _keys(self, table: str) -> list[tuple[int, int]]:
+        keys = self._sorted.get(table)
+        if keys is None:
+            keys = self._sorted[table] = sorted(getattr(self, table))
+        return keys
 
     def extent(self, queue_id: int, offset: int) -> Extent | None:
-        raw = self._below(self.extents, queue_id, offset)
+        raw = self._below("extents", queue_id, offset)
         return None if raw is None else Extent(*msgpack.unpackb(raw, use_list=False))
 
     def outcome(self, queue_id: int, offset: int) -> tuple[int, int, int] | None:
-        found: tuple[int, int, int] | None = self._below(self.outcomes, queue_id, offset)
+        found: tuple[int, int, int] | None = self._below("outcomes", queue_id, offset)
         return found
 
     def next_outcome(self, queue_id: int, offset: int) -> int | None:
-        return min((n for id, n in self.outcomes if id == queue_id and n >= offset), default=None)
+        return self._from("outcomes", queue_id, offset)
 
     def step(self, queue_id: int, home: int) -> list[Outcome] | None:
         raw = self.steps.get((queue_id, home))
         return None if raw is None else [Outcome(*fields) for fields in msgpack.unpackb(raw, use_list=False)]
 
     def next_step(self, queue_id: int, after: int) -> int | None:
-        return min((home for id, home in self.steps if id == queue_id and home > after), default=None)
+        return self._from("steps", queue_id, after + 1)
 
     def note(self, queue_id: int, offset: int) -> Note | None:
-        raw = self._below(self.notes, queue_id, offset)
+        raw = self._below("notes", queue_id, offset)
         return None if raw is None else note_of(msgpack.unpackb(raw, use_list=False))
 
     def next_note(self, queue_id: int, offset: int) -> int | None:
-        return min((n for id, n in self.notes if id == queue_id and n >= offset), default=None)
+        return self._from("notes", queue_id, offset)
 
     def cell(self, key: bytes) -> bytes | None:
         return self.cell_rows.get(key)

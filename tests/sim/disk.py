@@ -6,14 +6,13 @@ found at the next start, and has to be recognised by its checksum.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import msgpack
 
-from penstock.broker.checkpoint import Checkpoint, Writes, unpack_consensus
+from penstock.broker.checkpoint import Writes, unpack_consensus
 from penstock.broker.rows import FORMAT
 from penstock.broker.snapshots import BadSnapshot, chain
 from penstock.broker.store import Recovered
@@ -36,7 +35,6 @@ class Disk(MemoryDisk):
         self.last = 0
         self.folder = Folder()
         self.damaged: set[int] = set()  # entries that were not as they were written, and must never be believed
-        self._sorted: dict[int, list[tuple[int, int]]] = {}  # the keys of a table, in order
 
     def term_at(self, index: int) -> int | None:
         """The term of an entry that is held, also of one that is in the checkpoint by now."""
@@ -121,38 +119,9 @@ class Disk(MemoryDisk):
         self.hard, self.damaged = hard, set()
         for name in KEPT:
             setattr(self, name, found[name])
-        self._sorted = {}
         self.last, self.terms = found["last"], found["terms"]
         self.changes = [(index, Members(*members)) for index, members in found["changes"]]
         return self.recover()
-
-    # -- rows by their place: a B-tree finds them at once --------------------------------------------------------------
-
-    def save(self, made: Checkpoint) -> None:
-        super().save(made)
-        self._sorted = {}
-
-    def _below(self, rows: dict[tuple[int, int], Any], queue_id: int, number: int) -> Any:
-        keys = self._keys(rows)
-        at = bisect_right(keys, (queue_id, number)) - 1
-        return rows[keys[at]] if at >= 0 and keys[at][0] == queue_id else None
-
-    def _above(self, rows: dict[tuple[int, int], Any], queue_id: int, number: int) -> int | None:
-        keys = self._keys(rows)
-        at = bisect_right(keys, (queue_id, number - 1))
-        return keys[at][1] if at < len(keys) and keys[at][0] == queue_id else None
-
-    def _keys(self, rows: dict[tuple[int, int], Any]) -> list[tuple[int, int]]:
-        keys = self._sorted.get(id(rows))
-        if keys is None:
-            keys = self._sorted[id(rows)] = sorted(rows)
-        return keys
-
-    def next_outcome(self, queue_id: int, offset: int) -> int | None:
-        return self._above(self.outcomes, queue_id, offset)
-
-    def next_step(self, queue_id: int, after: int) -> int | None:
-        return self._above(self.steps, queue_id, after + 1)
 
     # -- what befalls it ----------------------------------------------------------------------------------------------
 
@@ -176,7 +145,7 @@ class Disk(MemoryDisk):
         return index
 
 
-OWN = {"room", "hard"}  # what is not part of a snapshot
+OWN = {"room", "hard", "_sorted"}  # what is not part of a snapshot
 KEPT = {name: type(value) for name, value in vars(MemoryDisk()).items() if name not in OWN}  # whatever is kept there
 
 
