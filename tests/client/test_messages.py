@@ -394,24 +394,29 @@ def test_a_queue_that_is_deleted_ends_a_wait(client: penstock.Client, queue: str
 
 
 def test_threads_share_a_consumer(client: penstock.Client, queue: str) -> None:
+    workers = 4
     with client.producer(queue) as producer:
         for number in range(2000):
             producer.send(b"%d" % number)
+        for _ in range(workers):
+            producer.send(b"go home")
     seen: list[int] = []
     with client.consumer(queue, prefetch=100) as consumer:
 
         def work() -> None:
-            while (message := consumer.receive(timeout=0.5)) is not None:
-                seen.append(int(message.body))
+            while (message := consumer.receive(timeout=LIMIT_S)) is not None:
                 message.ack()
+                if message.body == b"go home":
+                    break
+                seen.append(int(message.body))
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
+        threads = [threading.Thread(target=work) for _ in range(workers)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(LIMIT_S)
     assert sorted(seen) == list(range(2000))
-    assert client.describe(queue).done == 2000
+    assert client.describe(queue).done == 2000 + workers
 
 
 # -- topics ------------------------------------------------------------------------------------------------------------

@@ -97,11 +97,9 @@ class Cluster:
         except penstock.PenstockError:
             return None
 
-    def counters(self, node: int) -> dict[str, float]:
-        """What this node has counted since it started."""
-        with penstock.connect(self.client(node), read_only=True) as client:
-            counters: dict[str, float] = client.status()["counters"]
-            return counters
+    def endpoints(self, *apart_from: int) -> dict[int, str]:
+        """Where clients find the nodes, but for some."""
+        return {node: self.client(node) for node in NODES if node not in apart_from}
 
     def primary(self, other_than: int = 0, limit_s: float = LIMIT_S) -> int:
         """Wait until a node is primary in the eyes of a majority, itself included, and return it."""

@@ -15,6 +15,7 @@ from faults.cluster import Cluster
 from faults.crew import until
 from faults.disk import fill_to_the_last_byte, small_disk
 from faults.roads import RoadWorks
+from faults.steady import steady
 
 MISSED = 200_000 if os.environ.get("PENSTOCK_FULL") else 20_000
 BATCH = 10
@@ -63,30 +64,29 @@ def count(cluster: Cluster) -> int:
         return client.describe("q").next
 
 
-def lag(cluster: Cluster, primary: int, node: int) -> int:
+def lag(cluster: Cluster, node: int) -> int:
     """How many entries a node is behind, in the eyes of the primary."""
-    info = cluster.look(primary)
-    assert info is not None
-    found = next(member.lag for member in info.members if member.node == node)
+    with penstock.connect(cluster.endpoint, retry_for=60) as client:
+        found = next(member.lag for member in client.cluster().members if member.node == node)
     assert found is not None
     return found
 
 
 def test_rule_14_a_replica_that_was_cut_off_for_long_catches_up_while_the_load_goes_on(short: Path) -> None:
     with RoadWorks(short) as works, works.cluster() as cluster:
-        primary = cluster.whole()
-        victim = cluster.replicas(primary)[0]
+        cluster.whole()
+        victim = cluster.replicas()[0]
         with penstock.connect(cluster.endpoint) as client:
             client.create_queue("q")
-        with Load(cluster) as load:
+        with steady(cluster.endpoints(victim)), Load(cluster) as load:
             works.cut(victim)
             load.more(MISSED)
-            behind = lag(cluster, primary, victim)
+            behind = lag(cluster, victim)
             assert behind >= MISSED // BATCH // 2
             works.open()
-            until(lambda: lag(cluster, primary, victim) < behind // 20, "it has caught up")
+            until(lambda: lag(cluster, victim) < behind // 20, "it has caught up")
             load.more(BATCH)
-            assert cluster.whole() == primary
+            cluster.whole()
         cluster.alike()
         assert count(cluster) == load.confirmed
 
@@ -100,17 +100,15 @@ def test_rule_23_a_replica_whose_disk_is_full_ends_is_not_missed_and_catches_up_
             if cluster.primary() == victim:
                 client.cluster_transfer(1)
         until(lambda: cluster.whole() != victim, "another one is the primary")
-        primary = cluster.primary()
         fill_to_the_last_byte(disk / "another-file")
-        with Load(cluster) as load:
+        with steady(cluster.endpoints(victim)), Load(cluster) as load:
             assert cluster.ended(victim) == 1
             load.more(1)
-            assert cluster.primary() == primary
             said = cluster.log(victim).read_text()
             assert re.search(rf"^error: the daemon stopped: .*({NO_ROOM})", said, re.MULTILINE), said
             assert "Traceback" not in said
             (disk / "another-file").unlink()
             cluster.start(victim)
-            assert cluster.whole() == primary
+            cluster.whole()
         cluster.alike()
         assert count(cluster) == load.confirmed
