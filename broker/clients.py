@@ -167,9 +167,11 @@ class Clients:
     def _status(self) -> dict[str, Any]:
         desk, state = self.desk, self.desk.state
         kinds = [queue.kind for queue in state.queues.values()]
+        primary = self.about["primary"] if self.raft.is_primary else self._client_of(self.raft.primary)
         return {
-            **self.about, "storage": desk.disk.usage(), "role": self.raft.role.value, "term": self.raft.term,
-            "applied": state.applied, "now_ms": desk.now_ms, "uptime_ms": desk.now_ms - self.about["started_ms"],
+            **self.about, "primary": primary, "role": self.raft.role.value, "term": self.raft.term,
+            "storage": desk.disk.usage(), "applied": state.applied, "now_ms": desk.now_ms,
+            "uptime_ms": desk.now_ms - self.about["started_ms"],
             "sessions": len(state.sessions), "queues": kinds.count("queue"), "topics": kinds.count("topic"),
             "parked": len(self.waiting), "counters": dict(vars(self.desk.counters)),
         }  # fmt: skip

@@ -27,8 +27,9 @@ def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> 
     rows = []
     for node in members.everyone:
         peer = raft.peers.get(node) if raft.is_primary else None
-        match = tail.last if node == raft.node else peer.match if peer is not None else None
-        heard_ms = 0 if node == raft.node else max(0, now_ms - peer.heard_ms) if peer is not None else None
+        # Of a node that has not yet answered in this term nobody knows how far it is: it is not behind by everything.
+        match = tail.last if node == raft.node else peer.match if peer is not None and peer.round else None
+        heard_ms = 0 if node == raft.node else _since_ms(peer.heard_ms, now_ms) if peer is not None else None
         rows.append(
             {
                 "node": node,
@@ -47,6 +48,11 @@ def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> 
     }  # fmt: skip
 
 
+def _since_ms(heard_ms: int, now_ms: int) -> int | None:
+    """None: its channel broke, and it was not heard since."""
+    return None if heard_ms < 0 else max(0, now_ms - heard_ms)
+
+
 def add(raft: Raft, state: State, disks: Disks, args: Args, now_ms: int) -> Proposal:
     """A new node joins as a learner."""
     node = ask.integer(args, "node", 1, NODE_MAX)
@@ -59,6 +65,11 @@ def add(raft: Raft, state: State, disks: Disks, args: Args, now_ms: int) -> Prop
         raise InvalidArgument(f"public_key of node {node} is that of another node", "every node has a key of its own")
     if node in state.addresses:
         raise InvalidArgument(f"node {node} belonged to the cluster once", "an id is never used again: take a new one")
+    if raft.node not in state.addresses:
+        raise InvalidArgument(
+            f"node {raft.node} was started alone: it listens to no other nodes, and none could join it",
+            "list it as [[cluster.peer]] in its own daemon.toml, with listen and publish, and start it again",
+        )
     members = Members(raft.members.voters, (*raft.members.learners, node))
     return _change(raft, state, disks, members, {node: address}, now_ms)
 
@@ -70,6 +81,8 @@ def remove(raft: Raft, state: State, disks: Disks, args: Args, now_ms: int) -> P
         raise NotFound(f"node {node} does not belong to the cluster", "look at `cluster status` for its id")
     voters = tuple(voter for voter in raft.members.voters if voter != node)
     learners = tuple(learner for learner in raft.members.learners if learner != node)
+    if not voters:
+        raise InvalidArgument(f"node {node} is the only one with a vote", "to give it up, stop its daemon")
     return _change(raft, state, disks, Members(voters, learners), {}, now_ms)
 
 

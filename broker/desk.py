@@ -29,7 +29,7 @@ class Disk(Reader, Protocol):
         """How much may still be published before storage counts as full."""
 
     def usage(self) -> dict[str, Any]:
-        """For people: used_bytes, map_bytes, full."""
+        """For people: used_bytes, map_bytes, room_bytes, full."""
 
 
 @dataclass

@@ -379,9 +379,10 @@ class Store:
         return max(0, min(int(self.limit_bytes * FULL) - used, on_disk))
 
     def usage(self) -> dict[str, Any]:
-        """For people: what is used, what may be, and whether publishing is refused."""
-        full = self.room_bytes() < FULL_BELOW_BYTES
-        return {"used_bytes": self.used_bytes(), "map_bytes": self.limit_bytes, "full": full}
+        """For people: what is used, what may be, what may still be published, and whether publishing is refused."""
+        room = self.room_bytes()
+        used = {"used_bytes": self.used_bytes(), "map_bytes": self.limit_bytes}
+        return {**used, "room_bytes": room, "full": room < FULL_BELOW_BYTES}
 
     def grow(self) -> None:
         """Between turns: keep room for a turn free of fragments, whatever is freed and used again."""

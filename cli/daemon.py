@@ -156,8 +156,11 @@ def _set_aside(options: Options, settings: Config) -> int:
 @click.command(cls=Verb)
 @click.pass_obj
 def status(options: Options) -> None:
-    """What the daemon says of itself: role, data, durability, what it keeps and what it has done."""
-    with options.connect() as client:
+    """What the daemon says of itself: role, data, durability, what it keeps and what it has done.
+
+    Of several --endpoint the first daemon that answers, primary or not; `primary` tells where that is, if it is known.
+    """
+    with options.connect(read_only=True) as client:
         output.one(client.status(), options.json)
 
 

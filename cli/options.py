@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..peers.errors import Closed, InvalidArgument, Timeout
+from ..peers.errors import Closed, InvalidArgument, NoQuorum, Timeout
 from ..peers.units import duration_ms, size_bytes
 from .exits import ReaderGone
 from .output import note
@@ -86,6 +86,9 @@ class Options:
         where = list(self.endpoints)
         try:
             return connect(where, user=self.user, retry_for=self.patience, read_only=read_only)
+        except NoQuorum as error:
+            hint = "`penstock node list` tells which nodes are down; what only reads takes --local"
+            raise NoQuorum(error.message, hint) from error
         except (Timeout, Closed) as error:
             raise Closed(
                 f"no daemon answers at {', '.join(where)} ({error.message})",

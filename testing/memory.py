@@ -170,4 +170,5 @@ class MemoryDisk:
         return self.room
 
     def usage(self) -> dict[str, Any]:
-        return {"used_bytes": sum(map(len, self.log.values())), "map_bytes": 1 << 40, "full": self.room == 0}
+        used_bytes = sum(map(len, self.log.values()))
+        return {"used_bytes": used_bytes, "map_bytes": 1 << 40, "room_bytes": self.room, "full": self.room == 0}

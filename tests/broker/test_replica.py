@@ -180,6 +180,47 @@ def change(replica: Replica, change: Proposal) -> SetMembers:
     return change.command
 
 
+def rows_of(replica: Replica) -> list[tuple[Any, ...]]:
+    """(node, match, lag, heard_ms) of all members, as the node tells them now."""
+    info = cluster_info(replica.node.raft, replica.node.desk.state, set(), replica.now_ms)
+    return [(row["node"], row["match"], row["lag"], row["heard_ms"]) for row in info["members"]]
+
+
+def test_how_far_a_node_is_that_has_not_answered_since_the_election_is_not_known() -> None:
+    replica = Replica()
+    replica.elect()
+    assert rows_of(replica) == [(1, 1, 0, 0), (2, 1, 0, 0), (3, 1, 0, 0)]
+    replica.node.raft.peers[3].match = replica.node.raft.peers[3].round = 0
+    assert rows_of(replica)[2] == (3, None, None, 0)
+
+
+def test_when_a_node_was_heard_to_which_the_channel_broke_is_not_told_as_a_number() -> None:
+    replica = Replica()
+    replica.elect()
+    replica.turn(broken=(3,))
+    assert rows_of(replica)[2] == (3, 1, 0, None)
+
+
+def test_nobody_joins_a_node_that_no_other_node_could_find() -> None:
+    replica = Replica()
+    replica.elect()
+    raft, state = replica.node.raft, replica.node.desk.state
+    state.addresses = {}
+    where = {"client": "ipc://c4", "listen": "ipc://l4", "publish": "ipc://p4"}
+    with pytest.raises(InvalidArgument, match="node 1 was started alone") as refused:
+        cluster.add(raft, state, {}, {"node": 4, **where}, replica.now_ms)
+    assert "[[cluster.peer]]" in refused.value.hint
+
+
+def test_the_only_one_with_a_vote_is_not_removed() -> None:
+    replica = Replica()
+    replica.elect()
+    raft, state = replica.node.raft, replica.node.desk.state
+    raft.history.append((1, Members((1,), (2,))))
+    with pytest.raises(InvalidArgument, match="node 1 is the only one with a vote"):
+        cluster.remove(raft, state, {}, {"node": 1}, replica.now_ms)
+
+
 def test_rule_7_a_change_of_members_tells_on_which_disk_each_of_them_is() -> None:
     replica = Replica()
     replica.elect()

@@ -68,6 +68,23 @@ def test_a_daemon_alone_is_a_cluster_of_one(daemon: Any) -> None:
     assert [(member["node"], member["role"]) for member in told["members"]] == [(1, "primary")]
 
 
+def test_status_is_that_of_the_daemon_that_is_asked(cluster: PrivateCluster) -> None:
+    primary = cluster.nodes[cluster.settle()].listen
+    for node, daemon in cluster.nodes.items():
+        (told,) = Shell(daemon.listen).json("status")
+        assert (told["node"], told["pid"], told["primary"]) == (node, daemon.pid, primary)
+        assert (told["role"] == "primary") == (daemon.listen == primary)
+
+
+def test_a_node_does_not_start_without_the_others_in_its_configuration(own_cluster: PrivateCluster) -> None:
+    folder = own_cluster.nodes[2].data
+    own_cluster.nodes[2].stop()
+    alone = shell_of(own_cluster)("serve", "--data", str(folder), "--listen", "tcp://127.0.0.1:*")
+    assert alone.returncode == 1
+    assert "is that of a cluster of the nodes 1, 2, 3" in alone.stderr
+    assert "[[cluster.peer]]" in alone.stderr
+
+
 def test_node_list_asks_every_node_itself(cluster: PrivateCluster, shell: Shell) -> None:
     rows = shell.json("node", "list")
     assert [(row["node"], row["pid"]) for row in rows] == [(node, it.pid) for node, it in sorted(cluster.nodes.items())]
@@ -155,7 +172,12 @@ def test_below_a_quorum_nothing_is_acknowledged_and_local_reads_are_answered(own
         assert client.describe("work").ready == 1
         assert client.staleness is not None
     assert shell("cluster", "status").returncode == 5
-    assert shell("push", "work", "two", "--timeout", "1s").returncode == 5
+    refused = shell("push", "work", "two", "--timeout", "1s")
+    assert refused.returncode == 5
+    assert "penstock node list" in refused.stderr
+    (told,) = shell.json("status")
+    assert (told["node"], told["primary"]) == (left, None)
+    assert told["role"] != "primary"
     assert shell("queue", "list", "--timeout", "1s").returncode == 5
     read = shell("queue", "list", "--local")
     assert read.stdout.startswith("work\t1\t")
