@@ -36,7 +36,8 @@ def explain(state: State, name: str, offset: int, now_ms: int, consumers: Consum
         return [_running(state, queue, offset)]
     if status not in ("queued", "delayed", "failed", "waiting"):
         why = f": {info['reason']}" if info.get("reason") else ""
-        return [_reason("ended", f"it has ended: {status}{why}")]
+        again = f"; it is tried again as {info['retried_as']}" if "retried_as" in info else ""
+        return [_reason("ended", f"it has ended: {status}{why}{again}")]
     return list(_waiting(state, queue, jobs, offset, consumers))
 
 

@@ -25,10 +25,10 @@ def describe_job(
 ) -> dict[str, Any]:
     """All that is known: what says nothing is nil, 0 or empty."""
     info: dict[str, Any] = {
-        "offset": offset, "status": "unknown", "attempt": 0, "failures": 0, "reason": "", "submitted_ms": 0,
-        "started_ms": 0, "ended_ms": 0, "owner": "", "due_ms": None, "progress": None, "text": "", "lines": [],
-        "dropped": 0, "error": None, "parents": [], "key": None, "task": None, "time_limit_ms": None, "own_id": None,
-        "priority": 0, "headers": {}, "size": None, "body": None,
+        "offset": offset, "status": "unknown", "attempt": 0, "failures": 0, "reason": "", "retried_as": None,
+        "submitted_ms": 0, "started_ms": 0, "ended_ms": 0, "owner": "", "due_ms": None, "progress": None, "text": "",
+        "lines": [], "dropped": 0, "error": None, "parents": [], "key": None, "task": None, "time_limit_ms": None,
+        "own_id": None, "priority": 0, "headers": {}, "size": None, "body": None,
     }  # fmt: skip
     jobs = Jobs(state, queue, now_ms)
     info |= jobs.describe(offset)

@@ -46,11 +46,24 @@ class Jobs:
             return info
         if self.group.has_ended(offset):
             outcome = self.queue.outcomes.at(offset)
-            return info | ended_info(outcome, offset) if outcome is not None else info | {"status": "expired"}
+            return info | self.ended(outcome, offset) if outcome is not None else info | {"status": "expired"}
         status, span = self._place(offset)
         if span is not None:
             info |= {"attempt": span.attempt, "failures": span.failures}
         return info | {"status": status}
+
+    def ended(self, outcome: Outcome, offset: int) -> dict[str, Any]:
+        """What there is to say of a job that has this outcome."""
+        info: dict[str, Any] = {"status": outcome.status, "attempt": outcome.attempt, "failures": outcome.failures}
+        if outcome.reason:
+            info["reason"] = outcome.reason
+        if outcome.dead_offset >= 0:
+            info["dead_offset"] = outcome.dead_offset + offset - outcome.first
+            note = self.queue.notes.at(offset)
+            if note is not None and note.again is not None:
+                queue, by = note.again
+                info["retried_as"] = f"{queue}/{offset + by}"
+        return info
 
     def live(self, offset: int) -> Iterator[tuple[int, int, str, Outcome | None]]:
         """(first, end, status, None) of jobs from `offset` on that have not ended, ascending."""
@@ -101,13 +114,3 @@ def _find(spans: list[Span], offset: int) -> Span | None:
         else:
             high = middle
     return spans[low] if low < len(spans) and spans[low].first <= offset else None
-
-
-def ended_info(outcome: Outcome, offset: int) -> dict[str, Any]:
-    """What an outcome says of one of its jobs."""
-    info: dict[str, Any] = {"status": outcome.status, "attempt": outcome.attempt, "failures": outcome.failures}
-    if outcome.reason:
-        info["reason"] = outcome.reason
-    if outcome.dead_offset >= 0:
-        info["dead_offset"] = outcome.dead_offset + offset - outcome.first
-    return info

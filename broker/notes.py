@@ -31,7 +31,8 @@ class Failure(NamedTuple):
 
 
 class Note(NamedTuple):
-    """Of jobs [first, end). `progress`: (fraction, text, at_ms). `dropped`: how many lines were before those kept."""
+    """Of jobs [first, end). `progress`: (fraction, text, at_ms). `dropped`: how many lines were before those kept.
+    `again`: (queue, by how much its offset is higher) of the job as which a dead one is tried again."""
 
     first: int
     end: int
@@ -40,6 +41,7 @@ class Note(NamedTuple):
     progress: tuple[float, str, int] | None = None
     lines: tuple[str, ...] = ()
     dropped: int = 0
+    again: tuple[str, int] | None = None
 
 
 Change = Callable[[Note], Note]
@@ -191,6 +193,11 @@ def failed(failure: Failure, error: bytes) -> Change:
 def progressed(progress: tuple[float, str, int]) -> Change:
     """How far the job is."""
     return lambda note: note._replace(progress=progress)
+
+
+def tried_again(queue: str, by: int) -> Change:
+    """A dead job is tried again, as another one."""
+    return lambda note: note._replace(again=(queue, by))
 
 
 def logged(lines: list[str]) -> Change:

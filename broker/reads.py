@@ -13,7 +13,7 @@ from . import requests as ask
 from .extents import Outcome
 from .groups import Piece
 from .job_info import describe_job
-from .jobs import STATUSES, Jobs, ended_info, job_queue
+from .jobs import STATUSES, Jobs, job_queue
 from .options import QUEUE, TOPIC
 from .origins import note_at
 from .payloads import Payloads
@@ -166,7 +166,7 @@ def list_jobs(state: State, args: ask.Args, now_ms: int, payload: Payloads) -> F
                 if len(found) == limit:
                     return Found({"jobs": found, "more": True, "next": offset - 1})
                 same = {"offset": offset, "status": what}
-                found.append(same | ended_info(outcome, offset) if outcome is not None else jobs.describe(offset))
+                found.append(same | jobs.ended(outcome, offset) if outcome is not None else jobs.describe(offset))
         if scanned == SCAN_MAX:
             return Found({"jobs": found, "more": True, "next": end - 1})
     return Found({"jobs": found, "more": False, "next": queue.next - 1})

@@ -9,7 +9,9 @@ from ..peers import messages as m
 from ..peers.errors import InvalidArgument, NotFound, PenstockError
 from .cancelling import take_waiting, waiting_parts
 from .endings import add_outcome
+from .extents import Extent
 from .jobs import Jobs, job_queue
+from .notes import tried_again
 from .options import QUEUE
 from .origins import note_at, note_that_stays
 from .publish import make_room
@@ -48,6 +50,8 @@ def _letter(state: State, queue: Queue, offset: int) -> Letter:
     info = Jobs(state, queue, state.stamp_ms).describe(offset)
     if info["status"] == "unknown":
         raise NotFound(f"there is no job {queue.name}/{offset}", "look at the list of jobs for its number")
+    if "retried_as" in info:
+        raise NotFound(f"job {queue.name}/{offset} was retried already", f"it is {info['retried_as']} now")
     if info["status"] != "dead":
         ended = info["status"] in ("done", "cancelled", "expired")
         hint = "submit it again" if ended else "only a dead job can be retried"
@@ -199,12 +203,31 @@ def _hand_over(state: State, queue: Queue, target: Queue, start: int, stop: int)
     for span in list(take_waiting(state, queue, start, stop)):
         place = target.next
         for extent, first, end in queue.extents.between(span.first, span.end):
-            share_ready(state, target, extent, first, end, _note_for(extent.note, target, first - extent.first))
+            at = share_ready(state, target, extent, first, end, _note_for(extent.note, target, first - extent.first))
+            if queue.name.endswith(DEAD):
+                _note_again(state, extent, first, end, target, at)
         if not queue.name.endswith(DEAD):
             add_outcome(state, queue, span, "cancelled", f"it was moved to {target.name}/{place}")
         queue.notes.drop(span.first, span.end)
         state.finish(queue, queue.groups[""], span.first, span.end, "cancelled")
     return new
+
+
+def _note_again(state: State, letters: Extent, first: int, end: int, target: Queue, place: int) -> None:
+    """The jobs whose dead letters are [first, end) of these are tried again in `target`, from `place` on."""
+    note = letters.note or {}
+    queue = state.queues.get(note.get("penstock-queue", ""))
+    if queue is None or queue.kind != QUEUE:
+        return
+    job = note["penstock-offset"] + first - letters.first
+    for outcome in queue.outcomes.from_offset(job):
+        start, stop = max(job, outcome.first), min(job + end - first, outcome.first + outcome.count)
+        if start >= stop:
+            return
+        # A queue that was deleted may have left letters to one of the same name, whose jobs they are not.
+        if outcome.dead_offset >= 0 and outcome.dead_offset - outcome.first == first - job:
+            queue.notes.change(start, stop, tried_again(target.name, place - job))
+            state.touched_queues.add(queue.id)
 
 
 def _note_for(note: dict[str, Any] | None, target: Queue, by: int) -> dict[str, Any] | None:

@@ -205,7 +205,8 @@ def has_room(body: Mapping[str, Any], messages: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """A job as the daemon last told it. `dead_offset` is its place in the dead-letter queue."""
+    """A job as the daemon last told it. Of a dead one `dead_offset` is its place in the dead-letter queue, and, if it
+    was retried, `retried_as` the id of the job that it is now."""
 
     offset: int
     status: str
@@ -213,6 +214,7 @@ class JobInfo:
     failures: int
     dead_offset: int | None = None
     reason: str | None = None
+    retried_as: str | None = None
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> JobInfo:
@@ -223,6 +225,7 @@ class JobInfo:
             body.get("failures", 0),
             body.get("dead_offset"),
             body.get("reason"),
+            body.get("retried_as"),
         )
 
 

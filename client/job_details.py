@@ -27,12 +27,12 @@ class JobStep:
 class JobDetails:
     """A job. Times are milliseconds since 1970; None or empty is what there is not, or what is no longer known.
 
-    `owner` has, or had, its latest lease; `due_ms`: not given before; `progress` (0 to 1) with its `text`, and the
-    latest `lines` of its log (`dropped`: how many older ones are gone), are what its task told. `error`: the latest,
-    with type, message, traceback, rank. `parents`: ids of the jobs that it waits, or waited, for. What it was submitted
-    with is known as long as its message is kept, also among the dead letters: `key`, `headers`, `priority`, `own_id`
-    (that it was given; dead letters have none) and `arguments` (the body, as bytes, if it is no value; None if it
-    has more than 64 KiB, see `size`).
+    `retried_as`: the id of the job as which a dead one was retried; `owner` has, or had, its latest lease; `due_ms`:
+    not given before; `progress` (0 to 1) with its `text`, and the latest `lines` of its log (`dropped`: how many older
+    ones are gone), are what its task told. `error`: the latest, with type, message, traceback, rank. `parents`: ids of
+    the jobs that it waits, or waited, for. What it was submitted with is known as long as its message is kept, also
+    among the dead letters: `key`, `headers`, `priority`, `own_id` (that it was given; dead letters have none) and
+    `arguments` (the body, as bytes, if it is no value; None if it has more than 64 KiB, see `size`).
     """
 
     id: str
@@ -40,6 +40,7 @@ class JobDetails:
     attempt: int
     failures: int
     reason: str | None
+    retried_as: str | None
     submitted_ms: int | None
     started_ms: int | None
     ended_ms: int | None
@@ -67,7 +68,7 @@ class JobDetails:
         id = f"{queue}/{body['offset']}"
         if body["status"] == "unknown":
             raise NotFound(f"job {id} does not exist")
-        plain = ("submitted_ms", "started_ms", "ended_ms", "reason", "owner", "text")
+        plain = ("submitted_ms", "started_ms", "ended_ms", "reason", "retried_as", "owner", "text")
         return cls(
             id=id,
             status=body["status"],

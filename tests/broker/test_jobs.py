@@ -144,6 +144,54 @@ def test_only_what_is_dead_of_a_range_is_tried_again(world: World, ana: Client) 
     assert ana.do("job_retry", queue="jobs", offset=0, count=8).ok["count"] == 0
 
 
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_dead_job_says_as_which_one_it_is_tried_again(world: World, ana: Client, clean: bool) -> None:
+    def retried(*offsets: int) -> list[str | None]:
+        reply = ana.do("job_status", queue="jobs", offsets=offsets).ok
+        return [job.get("retried_as") for job in reply["jobs"]]
+
+    ana.append("jobs", *[b"%d" % at for at in range(4)])
+    ana.do("reject", lease=pulled(ana, 3)["lease"], ranges=[[0, 3]])
+    ana.do("job_retry", queue="jobs", offset=1)
+    ana.do("job_retry_dead", queue="jobs")
+    assert retried(0, 1, 2, 3) == ["jobs/5", "jobs/4", "jobs/6", None]
+    ana.do("reject", lease=pulled(ana, 3)["lease"], ranges=[[4, 1]], reason="again")
+    ana.do("move", queue="jobs.dead", target="jobs")
+    ana = restarted(world, ana, clean)
+    assert retried(0, 1, 2, 4) == ["jobs/5", "jobs/4", "jobs/6", "jobs/7"]
+    assert (info(ana, 4)["retried_as"], info(ana, 7)["retried_as"]) == ("jobs/7", None)
+    (reason,) = ana.do("job_explain", queue="jobs", offset=4).ok["reasons"]
+    assert reason["text"] == "it has ended: dead: again; it is tried again as jobs/7"
+    assert [job.get("retried_as") for job in ana.do("jobs", queue="jobs", status="dead").ok["jobs"]] == [
+        "jobs/5", "jobs/4", "jobs/6", "jobs/7",
+    ]  # fmt: skip
+    body = ana.do("job_retry", queue="jobs", offset=4).body
+    assert (body["message"], body["hint"]) == ("job jobs/4 was retried already", "it is jobs/7 now")
+
+
+def test_a_dead_letter_of_a_queue_that_is_gone_is_of_no_job_of_one_with_its_name(world: World, ana: Client) -> None:
+    ana.append("jobs", b"old")
+    ana.do("reject", lease=pulled(ana)["lease"], ranges=[[0, 1]])
+    ana.do("delete", name="jobs")
+    ana.do("create", name="jobs", kind="queue")
+    ana.append("jobs", b"new")
+    ana.do("reject", lease=pulled(ana)["lease"], ranges=[[0, 1]])
+    ana.do("job_retry_dead", queue="jobs", limit=1)
+    assert (info(ana, 0)["status"], info(ana, 0)["retried_as"]) == ("dead", None)
+    ana.do("job_retry_dead", queue="jobs", limit=1)
+    assert info(ana, 0)["retried_as"] == "jobs/2"
+
+
+def test_a_dead_job_that_is_forgotten_leaves_no_note_when_it_is_tried_again(world: World, ana: Client) -> None:
+    ana.append("jobs", b"a")
+    ana.do("reject", lease=pulled(ana)["lease"], ranges=[[0, 1]])
+    ana.do("job_forget", queue="jobs", offset=0)
+    ana.do("job_retry_dead", queue="jobs")
+    world.turn()
+    assert info(ana, 0)["status"] == "expired"
+    assert world.node.desk.state.queues["jobs"].notes.rows == 0
+
+
 def test_all_dead_letters_of_a_queue_come_back_in_steps(world: World, ana: Client) -> None:
     ana.append("jobs", *[b"%d" % at for at in range(5)])
     lease = pulled(ana, 5)["lease"]

@@ -143,6 +143,10 @@ def test_a_cancelled_job_cannot_be_cancelled_again(shell: Any, queue: str) -> No
 def test_a_dead_job_is_retried_as_a_new_one(shell: Any, worked: str) -> None:
     shell("job", "submit", worked, '{"y": 7}', "--wait")
     assert shell.json("job", "retry", f"{worked}/0") == [{"id": f"{worked}/0", "retried_as": f"{worked}/1"}]
+    assert shell.json("job", "show", f"{worked}/0")[0]["retried_as"] == f"{worked}/1"
+    assert f"it is tried again as {worked}/1" in shell.ok("job", "explain", f"{worked}/0")
+    assert f"retried_as\t{worked}/1" in shell.ok("job", "show", f"{worked}/0")
+    assert shell.json("job", "list", worked, "--status", "dead")[0]["retried_as"] == f"{worked}/1"
 
 
 @pytest.mark.parametrize("verb", ["show", "wait", "result", "cancel", "retry", "explain", "log"])
