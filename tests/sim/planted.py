@@ -143,7 +143,7 @@ MUTANTS = [
                 "",
             ),
             ("        if chunk.index <= commit:\n            return NOTHING\n", ""),
-            ("        if self.sink is not None and self._stream[1] <= commit:\n", "        if False:\n"),
+            ("        if self.sink is not None and self._stream[2] <= commit:\n", "        if False:\n"),
         ),
     ),
     Mutant(
