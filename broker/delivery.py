@@ -60,7 +60,8 @@ def pieces_of(state: State, lease: Lease) -> list[Piece]:
 
 
 def _urgency(piece: Piece) -> int:
-    return -(piece.extent.properties or NO_MORE).get("priority", 0)
+    priority: int = (piece.extent.properties or NO_MORE).get("priority", 0)
+    return -priority
 
 
 def _spans(pieces: list[Piece]) -> list[Span]:

@@ -181,6 +181,8 @@ class Store:
             if writes.checkpoint is not None:
                 save(txn, self._dbs, self._floor, writes.checkpoint)
                 self._floor = writes.checkpoint.floor
+                # A backup that was killed is still noted as a reader, and none of the pages it saw would be used again.
+                self._env.reader_check()
             if self.durability == "interval" and self._unsafe_bytes < HEADROOM_BYTES // 2:
                 self._write = txn
             else:

@@ -1,4 +1,4 @@
-"""penstock serve, up, status, check."""
+"""penstock serve, up, status, check, backup."""
 
 from __future__ import annotations
 
@@ -154,6 +154,29 @@ def _set_aside(options: Options, settings: Config) -> int:
 
 
 @click.command(cls=Verb)
+@click.argument("folder", type=click.Path(path_type=Path))
+@config_option
+@data_option
+@click.pass_obj
+def backup(options: Options, folder: Path, config: str | None, data: str | None) -> int:
+    """Copy the data of a node of this machine to FOLDER, which is made, while its daemon runs or not.
+
+    The copy is that of one moment, and all its checksums are compared: exit code 1 if there is damage, which is then
+    named. To go back to it, stop the daemon and give the copy as its data folder. A node of a
+    cluster that the others know is refused with a copy: see "Backups" in docs/operations.md.
+    """
+    from ..broker.backup import back_up  # lmdb: not for --help
+
+    _, settings = configured(config, data, ())
+    made = back_up(Path(settings.node.data), folder)
+    told = {"folder": str(folder), "bytes": made.bytes, "entries": made.entries, "rows": made.rows}
+    output.one({**told, "damaged": len(made.damaged)}, options.json)
+    for item in made.damaged:
+        output.note(f"damaged: {item.table} {item.why}")
+    return FAILED if made.damaged else OK
+
+
+@click.command(cls=Verb)
 @click.pass_obj
 def status(options: Options) -> None:
     """What the daemon says of itself: role, data, durability, what it keeps and what it has done.
@@ -185,6 +208,11 @@ def _run(source: str | None, settings: Config) -> int:
         # After a failed commit nobody knows what is on the disk: only a start, which reads it anew, may go on.
         raise Refused(
             f"the daemon stopped: {error}", "start it again; `penstock check` tells what is damaged, and what to do"
+        ) from error
+    except OSError as error:
+        raise Refused(
+            f"the daemon stopped: {error.filename or settings.node.data}: {error.strerror}",
+            "see if its disk is full, and whether it may be written to; then start it again",
         ) from error
     return 0
 

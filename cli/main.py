@@ -53,6 +53,7 @@ for verb in (
     daemon.up,
     daemon.status,
     daemon.check,
+    daemon.backup,
     queues.queue,
     topics.topic,
     groups.group,

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +85,29 @@ def test_a_node_does_not_start_without_the_others_in_its_configuration(own_clust
     assert alone.returncode == 1
     assert "is that of a cluster of the nodes 1, 2, 3" in alone.stderr
     assert "[[cluster.peer]]" in alone.stderr
+
+
+def test_a_backup_is_refused_by_the_cluster_and_good_for_going_on_alone(
+    own_cluster: PrivateCluster, tmp_path: Path
+) -> None:
+    shell, node = shell_of(own_cluster), own_cluster.nodes[2]
+    shell.ok("queue", "create", "work")
+    shell.ok("push", "work", "kept")
+    own_cluster.settle(lag_max=0)
+    (made,) = shell.json("backup", str(tmp_path / "copy"), "--data", str(node.data))
+    assert (made["folder"], made["damaged"]) == (str(tmp_path / "copy"), 0)
+    assert shell("backup", str(tmp_path / "copy"), "--data", str(node.data)).returncode == 1, "it is there already"
+    node.stop()
+    shutil.rmtree(node.data)
+    shutil.copytree(tmp_path / "copy", node.data)
+    process = node.launch()
+    assert process.wait(60) == 1
+    assert "knows node 2 on another disk" in node.log.read_text(encoding="utf-8")
+    for other in (1, 3):
+        own_cluster.nodes[other].kill()
+    shell.ok("cluster", "force-new", "--yes", "--config", str(node.folder / "daemon.toml"), "--data", str(node.data))
+    node.start()
+    assert [it["body"] for it in Shell(node.listen).json("pull", "work", "--ack")] == ["kept"]
 
 
 def test_node_list_asks_every_node_itself(cluster: PrivateCluster, shell: Shell) -> None:
