@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from ..peers.errors import PenstockError, Timeout
 from .init import KEY_FILE
+from .ports import HeldPorts
 from .private import CONNECT_S, POLL_S, START_S, PrivateDaemon
 from .processes import Started
 
 if TYPE_CHECKING:
     from ..client.cluster import ClusterInfo
 
-PORTS_FIRST: Final = 10_000
 LOOK_S: Final = 0.5  # for a node that may be down
 NO_KEYS: Final[Mapping[int, str]] = {}
 Address = tuple[str, str, str]  # for clients; for nodes: the ROUTER, the PUB
@@ -39,7 +37,8 @@ class PrivateCluster(Started):
         self._settings = settings
         self._curve = curve
         self.keys: dict[int, str] = {}  # public ones, by node
-        self._founders = dict(zip(range(1, size + 1), free_addresses(size), strict=True))
+        self._ports = HeldPorts()
+        self._founders = {node: self._new_address() for node in range(1, size + 1)}
         for node in self._founders:
             self._make_folder(node)
         self.nodes = {node: self._daemon(node, self._founders) for node in self._founders}
@@ -58,7 +57,7 @@ class PrivateCluster(Started):
 
     def add(self, node: int) -> Address:
         """Start one more node, that waits to be made a member: its addresses."""
-        address = free_addresses(1)[0]
+        address = self._new_address()
         self._make_folder(node)
         self.nodes[node] = self._daemon(node, {**self._founders, node: address}, join=True)
         self.nodes[node].start()
@@ -105,8 +104,12 @@ class PrivateCluster(Started):
         with ExitStack() as stack:
             if self._own:
                 stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            stack.callback(self._ports.close)
             for daemon in self.nodes.values():
                 stack.callback(daemon.close)
+
+    def _new_address(self) -> Address:
+        return self._ports.endpoint(), self._ports.endpoint(), self._ports.endpoint()
 
     def _daemon(self, node: int, peers: dict[int, Address], join: bool = False) -> PrivateDaemon:
         text = configuration(node, peers, join, self.keys) + self._settings
@@ -134,28 +137,6 @@ def configuration(node: int, peers: dict[int, Address], join: bool = False, keys
         lines += [f'public_key = "{keys[peer]}"'] if keys else []
     lines += ["[security]", "curve = true"] if keys else []
     return "\n".join([*lines, ""])
-
-
-def free_addresses(count: int) -> list[Address]:
-    """Three loopback addresses for each of `count` nodes, at ports that nobody has.
-
-    Below the ports that the system gives to outgoing connections: a node that is started again must find its own free.
-    """
-    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
-    chance = random.SystemRandom()
-    with ExitStack() as stack:
-        ports: list[int] = []
-        while len(ports) < 3 * count:
-            # Bound until all are chosen, so that none is chosen twice.
-            holder = stack.enter_context(socket.socket())
-            port = chance.randrange(PORTS_FIRST, first_given)
-            try:
-                holder.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            ports.append(port)
-    places = [f"tcp://127.0.0.1:{port}" for port in ports]
-    return [(places[at], places[at + 1], places[at + 2]) for at in range(0, len(places), 3)]
 
 
 def wait_until(condition: Callable[[], object], otherwise: str, patience_s: float = CONNECT_S) -> None:
