@@ -75,9 +75,6 @@ class Waiting:
         if queue.id != args["queue_id"]:  # within one turn: what is there now is another one
             raise NotFound(f"the queue or topic {queue_name} was deleted", "its name was taken anew: pull again")
         group = state.group(queue, group_name)
-        # What falls due in this turn comes behind what is heard, and may have to wait: see `Upkeep.due`.
-        while group.shelf.total and group.shelf.next_expired(desk.now_ms) is not None:
-            desk.propose(0, 0, m.Outdate(queue.id))
         room = self._room(queue, group)
         if queue.paused or room <= 0 or not group.has_ready(queue.next, desk.now_ms):
             return False

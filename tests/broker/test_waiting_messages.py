@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kit.world import Client, World
 
-from penstock.broker.upkeep import PAUSE_MS
+from penstock.broker.upkeep import GRACE_MS, PAUSE_MS
 from penstock.peers.wire import pack_payload
 
 Restart = Callable[[World], None]
@@ -128,6 +128,7 @@ def test_a_message_whose_time_to_live_ends_as_somebody_asks_is_not_given() -> No
     put(ana, b"long", ttl_ms=60_000)
     world.now_ms += PAUSE_MS
     assert take(ana) == [b"long"]
+    world.advance(2 * GRACE_MS)
     assert ana.do("job_status", queue="work", offsets=[0]).ok["jobs"][0]["status"] == "expired"
 
 
