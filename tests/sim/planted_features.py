@@ -30,9 +30,9 @@ MUTANTS = [
         29,
         (
             (
-                "            share_ready(state, target, extent, first, end, _note_for(",
+                "            at = share_ready(state, target, extent, first, end, _note_for(",
                 "            share_ready(state, target, extent, first, end, None)\n"
-                "            share_ready(state, target, extent, first, end, _note_for(",
+                "            at = share_ready(state, target, extent, first, end, _note_for(",
             ),
         ),
     ),
@@ -94,12 +94,12 @@ MUTANTS = [
     Mutant(
         "a job is let go by the first parent that ends",
         28,
-        (("held._replace(left=held.left - count)", "held._replace(left=held.left - count and 0)"),),
+        (("held._replace(left=held.left - ended)", "held._replace(left=held.left - ended and 0)"),),
     ),
     Mutant(
         "a failed parent counts as one that is done",
         28,
-        (("            if failed and held.on_failure == CANCEL:\n", "            if False:\n"),),
+        (("        if failed and held.on_failure == CANCEL:\n", "        if False:\n"),),
     ),
     Mutant(
         "a try that fails forgets the lines of the tries before",
