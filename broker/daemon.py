@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import time
@@ -25,12 +26,13 @@ from ..peers.presence import Disks
 from ..peers.raft.core import Timing
 from ..peers.raft.words import Members
 from . import damage
-from .bulletin import Bulletin
+from .bulletin import SAY_MS, Bulletin
 from .commits import Commits
 from .config import Config, load, reloadable
 from .desk import Limits
 from .folder import join_anew
 from .garbage import Garbage
+from .host import raise_file_limit, tell_systemd
 from .links import Links
 from .model import Model
 from .node import Node, Turn
@@ -83,6 +85,7 @@ def serve(config: Config, source: str | None = None) -> None:
     Raises StartError if it cannot start; OSError, lmdb.Error, CorruptEntry or CorruptRow if it must not go on: nothing
     is retried on a disk that may have written half.
     """
+    raise_file_limit()
     with contextlib.ExitStack() as closing:
         daemon = Daemon(config, source, closing)
         try:
@@ -119,6 +122,7 @@ class Daemon:
         self._flush_ms = self.clock.now_ms()
         self.garbage = closing.enter_context(Garbage(self._flush_ms))
         self._bulletin = Bulletin(self.node.raft, self._flush_ms)
+        self._say_full_ms = self._flush_ms
 
     def _join(
         self, context: zmq.Context[zmq.Socket[bytes]], frame_max: int, found: Recovered, closing: contextlib.ExitStack
@@ -243,6 +247,7 @@ class Daemon:
             lost = self._carry_out(self._turn(heard, lost))
             self._between_turns()
             self.garbage.look(clock.now_ms(), bool(heard))
+        tell_systemd("STOPPING=1")
         turn = node.close(clock.now_ms())
         store.commit(turn.writes)
         store.flush()
@@ -291,6 +296,8 @@ class Daemon:
         if self.store.durability == "interval" and self.clock.now_ms() >= self._flush_ms:
             self.store.flush()
             self._flush_ms = self.clock.now_ms() + self.config.storage.interval_ms
+        if self.node.desk.full:
+            self._say_full()
         self._count(self.store.commits)
         self.store.grow()
         if self.links.rung:
@@ -305,6 +312,18 @@ class Daemon:
         counters.commits, counters.slow_commits = commits.count, commits.slow
         counters.commit_max_ms = round(commits.max_ms, 1)
 
+    def _say_full(self) -> None:
+        """A publish was refused: once a minute, for as long as that goes on."""
+        if (now_ms := self.clock.now_ms()) < self._say_full_ms:
+            return
+        self._say_full_ms = now_ms + SAY_MS
+        usage = self.store.usage()
+        logger.warning(
+            "storage full: a publish was refused, %d bytes may still be published; %d are used of storage.map_size=%d, "
+            "and the disk has %d free", usage["room_bytes"], usage["used_bytes"], usage["map_bytes"],
+            shutil.disk_usage(self.store.folder).free,
+        )  # fmt: skip
+
     def _say_started(self) -> None:
         config, node = self.config, self.node
         node.about["primary"] = self.links.endpoints[0]
@@ -318,6 +337,7 @@ class Daemon:
             config.node.id, self.store.folder, ",".join(self.links.endpoints), node.desk.state.applied,
             recovery_ms, config.storage.durability,
         )  # fmt: skip
+        tell_systemd("READY=1")
         if config.storage.durability == "interval":
             logger.warning(
                 "durability=interval: a crash loses what was acknowledged in the last %d ms", config.storage.interval_ms

@@ -382,9 +382,8 @@ class Store:
 
     def usage(self) -> dict[str, Any]:
         """For people: what is used, what may be, what may still be published, and whether publishing is refused."""
-        room = self.room_bytes()
-        used = {"used_bytes": self.used_bytes(), "map_bytes": self.limit_bytes}
-        return {**used, "room_bytes": room, "full": room < FULL_BELOW_BYTES}
+        room, used = self.room_bytes(), self.used_bytes()
+        return {"used_bytes": used, "map_bytes": self.limit_bytes, "room_bytes": room, "full": room < FULL_BELOW_BYTES}
 
     def grow(self) -> None:
         """Between turns: keep room for a turn free of fragments, whatever is freed and used again."""

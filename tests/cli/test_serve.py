@@ -95,6 +95,28 @@ def test_a_signal_ends_the_daemon_cleanly(start: Start, tmp_path: Path, number: 
     assert "Traceback" not in run.said()
 
 
+def test_systemd_is_told_when_the_daemon_is_ready_and_when_it_stops(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(LIMIT_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        run, _ = serve(start, tmp_path / "data")
+        assert systemd.recv(100) == b"READY=1"
+        run.process.terminate()
+        assert systemd.recv(100) == b"STOPPING=1"
+
+
+def test_a_data_folder_that_cannot_be_written_to_is_named(start: Start, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "endpoint.new").mkdir(parents=True)
+    run = start("serve", "--data", str(data), "--listen", "tcp://127.0.0.1:*")
+    assert run.process.wait(LIMIT_S) == 1
+    assert f"{data}/endpoint.new: Is a directory" in run.said()
+    assert "Traceback" not in run.said()
+
+
 def test_a_second_daemon_on_the_same_data_is_refused(start: Start, tmp_path: Path) -> None:
     serve(start, tmp_path / "data")
     second = start("serve", "--data", str(tmp_path / "data"), "--listen", "tcp://127.0.0.1:*")

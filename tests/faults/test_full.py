@@ -66,6 +66,9 @@ def test_a_full_map_refuses_messages_takes_acks_and_deletes_and_survives_kills(s
             assert 20 < taken < 4 * 2**20 // BODY_BYTES
             storage = client.status()["storage"]
             assert storage["used_bytes"] > 0.8 * storage["map_bytes"]
+            assert storage["room_bytes"] < 2 * BODY_BYTES
+            said = [line for line in daemon.log.read_text(encoding="utf-8").splitlines() if "storage full" in line]
+            assert len(said) == 1, "once a minute, however often it is asked"
             daemon.kill()
             daemon.start()
             assert not publishes(producer), "a restart makes no room"
