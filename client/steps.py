@@ -39,7 +39,7 @@ Steps: TypeAlias = Generator[Step, Any, T]
 
 
 class Deadline:
-    """When something has to be over. `timeout` (seconds or text) counts from now; None: never."""
+    """When something has to be over. `timeout` counts from now; None: never."""
 
     def __init__(self, timeout: Duration | None, what: str = "timeout") -> None:
         self.timeout_s = None if timeout is None else duration_ms(timeout, what) / 1000

@@ -60,7 +60,7 @@ def test_a_run_beside_the_due_times_is_a_job(client: penstock.Client, queue: str
         ({"cron": "* * * * *", "tz": "Berlin"}, "tz is 'Berlin'"),
         ({}, "cron is None, every is None"),
         ({"cron": "@daily", "every": "1h"}, "every is '1h'"),
-        ({"every": "10ms"}, "every_ms is 10"),
+        ({"every": "10ms"}, "every is 10ms"),
         ({"every": "often"}, "every is 'often'"),
         ({"every": "1h", "missed": "twice"}, "missed is 'twice'"),
         ({"every": "1h", "body": b"x", "args": 1}, "body and args"),
