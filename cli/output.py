@@ -8,7 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Row = Mapping[str, Any]
+CELL_MAX: Final = 60  # characters of a cell on a terminal, at least
 
 
 def jsonable(value: Any) -> Any:
@@ -128,11 +129,19 @@ def _flat(item: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _table(items: Iterable[Row], columns: Sequence[str], title: str) -> None:
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=title or None)
+    console = Console()
+    table = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in columns:  # half an endpoint is none; half the body of a message is enough
+        table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=max(CELL_MAX, console.width // 2))
     for item in items:
         values = [item.get(column) for column in columns]
         table.add_row(*(Text(f"{value:.6g}" if isinstance(value, float) else cell(value)) for value in values))
-    Console().print(table)
+    # Wider than the terminal if it must be, which then breaks the lines: nothing is cut off to make it fit.
+    console.width = max(
+        console.width, Measurement.get(console, console.options.update(max_width=1 << 16), table).maximum
+    )
+    console.print(table, crop=False)
