@@ -40,7 +40,7 @@ def call(
     """
     value, chosen = parse(arguments, "ARGUMENTS"), given(values)
     known = task_of(queue, tasks, task)
-    name = None
+    name = task
     if known is not None:
         known.check(arguments_for(known, value))
         chosen = {**known.job_options, **chosen}

@@ -43,7 +43,9 @@ def indices(text: str) -> list[int]:
 
 def task_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which task checks the arguments: --tasks, --task."""
-    function = click.option("--task", help="Which task of the queue, where it has several.")(function)
+    function = click.option("--task", help="Which task of the queue, where it has several; checked only with --tasks.")(
+        function
+    )
     return click.option(
         "--tasks",
         metavar="MODULE",
@@ -90,7 +92,9 @@ def submit(
         many = _array(parse("{}" if arguments is None else arguments, "ARGUMENTS"), array)
     else:
         many = list(_values(arguments))
-    send = _sender(task_of(queue, tasks, task), queue, many, _options(values, len(many)))
+    chosen = _options(values, len(many))
+    known = task_of(queue, tasks, task)
+    send = _unchecked(queue, task, many, chosen) if known is None else _checked(known, many, chosen)
     with options.connect() as client:
         jobs = send(client)
         if wait:
@@ -112,12 +116,14 @@ def _options(values: dict[str, Any], count: int) -> dict[str, Any]:
     return chosen
 
 
-def _sender(
-    task: Task[..., Any] | None, queue: str, values: Sequence[Any], chosen: dict[str, Any]
-) -> Callable[[Client], JobArray]:
-    """How to submit `values`: through their task, which has checked them, or as they are if no task is known."""
-    if task is None:
-        return lambda client: client.submit_many(queue, values, **chosen)
+Send = Callable[["Client"], "JobArray"]
+
+
+def _unchecked(queue: str, task: str | None, values: Sequence[Any], chosen: dict[str, Any]) -> Send:
+    return lambda client: client.submit_many(queue, values, task=task, **chosen)
+
+
+def _checked(task: Task[..., Any], values: Sequence[Any], chosen: dict[str, Any]) -> Send:
     for value in values:
         task.check(arguments_for(task, value))
     return lambda client: task.options(**chosen).submit_many(client, values)
@@ -131,19 +137,23 @@ def arguments_for(task: Task[..., Any], value: Any) -> dict[str, Any]:
 
 
 def task_of(queue: str, module: str | None, name: str | None) -> Task[..., Any] | None:
-    """The task for QUEUE, if the module has one. Raises InvalidArgument if it has several."""
+    """The task for QUEUE that checks the arguments; None: no module is named, and ours has none for that queue, so
+    that the pool will see. Raises InvalidArgument if the module has none, or several and `name` does not say which."""
     from ..compute.task import load_tasks
 
-    tasks = [task for task in load_tasks(module or FORECAST).values() if task.queue == queue]
-    if name is not None:
-        tasks = [task for task in tasks if task.name == name]
-    if len(tasks) > 1:
-        raise InvalidArgument(
-            f"the queue {queue} has the tasks {', '.join(task.name for task in tasks)}", "say which: --task"
-        )
-    if not tasks and (module or name):
-        raise InvalidArgument(f"{module or FORECAST} has no such task for the queue {queue}", "see --tasks and --task")
-    return tasks[0] if tasks else None
+    found = load_tasks(module or FORECAST).values()
+    tasks = {task.name: task for task in found if task.queue == queue}
+    if not tasks:
+        if module is None:
+            return None
+        queues = ", ".join(sorted({repr(task.queue) for task in found}))
+        raise InvalidArgument(f"{module} has no task for the queue {queue!r}", f"its tasks are for {queues}")
+    known = f"the queue {queue} has the tasks {', '.join(tasks)}"
+    if name is None and len(tasks) > 1:
+        raise InvalidArgument(known, "say which: --task")
+    if name is not None and name not in tasks:
+        raise InvalidArgument(f"{module or FORECAST} has no task {name!r} for the queue {queue!r}", known)
+    return tasks[name] if name is not None else next(iter(tasks.values()))
 
 
 def _values(arguments: str | None) -> Iterator[Any]:

@@ -88,6 +88,8 @@ def wait(options: Options, ids: tuple[str, ...]) -> int:
     """
     with options.connect() as client:
         arrays = [client.job_array(id) for id in ids]
+        for array in arrays:
+            array.statuses()  # before all of them are listed: a slip in a number may name billions
         jobs = [item for array in arrays for item in array]
         follow(client, jobs, options.timeout)
         code = OK

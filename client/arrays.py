@@ -13,7 +13,7 @@ from . import calls
 from .channel import Channel
 from .ids import Span, array_id
 from .jobs import BaseJob, Job
-from .outcomes import Completions, JobOutcome, collect
+from .outcomes import Completions, JobOutcome, collect, must_be_there
 from .steps import Steps
 from .waiting import Waiting
 
@@ -80,7 +80,15 @@ class BaseJobArray(Sequence[J]):
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
+    def _known(self) -> Steps[None]:
+        return must_be_there(self.queue, self._spans)
+
+    def _statuses(self) -> Steps[dict[str, int]]:
+        yield from self._known()
+        return (yield from calls.count_statuses(self.queue, self._spans))
+
     def _outcomes(self, timeout: Duration | None) -> Steps[list[JobOutcome]]:
+        yield from self._known()
         completions = Completions(self, timeout)
         while not completions.over:
             yield from completions.more()
@@ -96,7 +104,12 @@ class BaseJobArray(Sequence[J]):
             raise _with_hint(bad[0], f"{len(bad)} of {len(outcomes)} jobs did not end well")
         return [outcome.value for outcome in outcomes]
 
+    def _cancel(self) -> Steps[int]:
+        yield from self._known()  # before the first of them is cancelled
+        return (yield from calls.cancel_jobs(self.queue, self._spans))
+
     def _retry(self) -> Steps[Self]:
+        yield from self._known()
         return type(self)(self._connection, self.queue, (yield from calls.retry_jobs(self.queue, self._spans)))
 
     def _job(self, place: int) -> J:
@@ -118,7 +131,7 @@ class JobArray(Waiting, BaseJobArray[Job]):
 
     def statuses(self) -> dict[str, int]:
         """How many jobs are in which status, as "queued", "running", "done" ...; see `Job.status`."""
-        return self._run(calls.count_statuses(self.queue, self._spans))
+        return self._run(self._statuses())
 
     def wait(self, timeout: Duration | None = None) -> dict[str, int]:
         """Wait until all have ended: how many are "done", "dead", "cancelled", "expired". `timeout` is a duration.
@@ -141,7 +154,7 @@ class JobArray(Waiting, BaseJobArray[Job]):
 
     def cancel(self) -> int:
         """Cancel those that have not ended. Returns how many."""
-        return self._run(calls.cancel_jobs(self.queue, self._spans))
+        return self._run(self._cancel())
 
     def retry(self) -> JobArray:
         """Submit those that are dead again: the new jobs."""

@@ -104,9 +104,12 @@ class AsyncClient(
 
     @like(Client.as_completed)
     def as_completed(self, jobs: Iterable[AsyncJob], timeout: Duration | None = None) -> AsyncIterator[AsyncJob]:
-        return self._completed(Completions(jobs, timeout))
+        return self._completed(jobs, timeout)
 
-    async def _completed(self, completions: Completions[AsyncJob]) -> AsyncIterator[AsyncJob]:
+    async def _completed(self, jobs: Iterable[AsyncJob], timeout: Duration | None) -> AsyncIterator[AsyncJob]:
+        if isinstance(jobs, AsyncJobArray):
+            await self._run(jobs._known())
+        completions = Completions(jobs, timeout)
         while not completions.over:
             for job in await self._run(completions.more()):
                 yield job

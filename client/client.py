@@ -329,6 +329,8 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
 
         Raises Timeout, and NotFound for a job that never existed.
         """
+        if isinstance(jobs, JobArray):
+            self._run(jobs._known())
         return self._completed(Completions(jobs, timeout))
 
     def _completed(self, completions: Completions[Job]) -> Iterator[Job]:

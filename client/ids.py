@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ..peers.errors import InvalidArgument
 
 Span = tuple[int, int]  # offset of the first, how many
+OFFSET_END = 2**63
 
 _PART = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
@@ -33,7 +34,7 @@ def parse_array_id(text: str) -> tuple[str, list[Span]]:
     for part in parts.split(","):
         match = _PART.fullmatch(part)
         first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
-        if not queue or last < first:
+        if not queue or last < first or last >= OFFSET_END:
             raise InvalidArgument(f"{text!r} is no id of jobs", 'one looks like "forecast/42" or "forecast/0-499"')
         spans.append((first, last - first + 1))
     return queue, spans

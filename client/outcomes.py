@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..peers import values, wire
 from ..peers.errors import JobCancelled, JobFailed, NotFound, PenstockError, Timeout
 from ..peers.units import Duration
 from .failures import job_failed
+from .ids import Span
 from .infos import JobInfo, unfinished
 from .requests import Request
 from .several import several
@@ -92,6 +93,14 @@ def statuses(queue: str, offsets: Iterable[int]) -> Steps[list[JobInfo]]:
         answer = yield Request("job_status", {"queue": queue, "offsets": wanted[start : start + STATUS_MAX]})
         found += map(JobInfo.from_body, answer.body["jobs"])
     return found
+
+
+def must_be_there(queue: str, spans: Sequence[Span]) -> Steps[None]:
+    """Raises NotFound for an id of very many jobs of which some never were: a slip in a number should not be looked at
+    job by job, for hours and in gigabytes."""
+    if sum(count for _, count in spans) > STATUS_MAX:
+        for info in (yield from statuses(queue, [first + count - 1 for first, count in spans])):
+            _must_exist(queue, info)
 
 
 class Outcomes:

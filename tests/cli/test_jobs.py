@@ -62,7 +62,7 @@ def test_a_call_that_nobody_answers_in_time_exits_6_and_its_job_is_cancelled(she
 
 
 def test_a_call_that_makes_no_sense_is_refused_before_anything_is_sent(shell: Any, queue: str) -> None:
-    for words in (("{",), ("1", "--task", "nowhere"), ("1", "--tasks", "no_such_module")):
+    for words in (("{",), ("1", "--tasks", "no_such_module")):
         assert shell("job", "call", queue, *words).returncode in (2, 3), words
     assert shell("job", "call", "forecast", '{"asets": [1]}').returncode == 2
     assert shell("job", "call", f"{queue}-nowhere", "1").returncode == 3
@@ -171,6 +171,30 @@ def test_a_tasks_module_without_a_task_for_the_queue_is_refused(shell: Any, queu
     done = shell("job", "submit", queue, "{}", "--tasks", "penstock.compute.forecast")
     assert done.returncode == 2
     assert queue in done.stderr
+
+
+def test_a_task_may_be_named_where_its_module_is_not_at_hand(shell: Any, queue: str) -> None:
+    shell.ok("job", "submit", queue, '{"x": 1}', "--task", "square")
+    shell("job", "call", queue, '{"x": 1}', "--task", "square", "--timeout", "1s", "--keep")
+    assert [shell.json("job", "show", f"{queue}/{n}")[0]["task"] for n in (0, 1)] == ["square", "square"]
+
+
+def test_a_task_that_its_module_does_not_have_is_refused_with_those_it_has(shell: Any) -> None:
+    done = shell("job", "submit", "forecast", '{"assets": [1]}', "--task", "forcast")
+    assert done.returncode == 2
+    assert "has no task 'forcast' for the queue 'forecast'" in done.stderr
+    assert "the queue forecast has the tasks forecast" in done.stderr
+
+
+def test_a_slip_in_the_number_of_an_array_is_refused_at_once(shell: Any, queue: str) -> None:
+    shell.ok("job", "submit", queue, "--array", "1-20")
+    slip = f"{queue}/0-99999999999999"
+    for words in (("wait",), ("show",), ("result",), ("cancel",), ("retry",)):
+        done = shell("job", *words, slip)
+        assert done.returncode == 3, words
+        assert f"job {queue}/99999999999999 does not exist" in done.stderr
+    assert shell.json("job", "show", f"{queue}/0-19")[0]["statuses"] == {"queued": 20}
+    assert shell("job", "show", f"{queue}/0-9999999999999999999").returncode == 2
 
 
 def test_a_job_is_shown_with_its_history(shell: Any, worked: str) -> None:

@@ -39,6 +39,22 @@ def test_an_array_is_waited_for_as_a_whole_from_anywhere(client: penstock.Client
     assert client.job_array(f"{queue}/0,2,4").results(LIMIT_S) == [0, 20, 40]
 
 
+def test_a_slip_in_the_number_of_an_array_is_refused_at_once(client: penstock.Client, queue: str) -> None:
+    jobs = client.submit_many(queue, range(10))
+    slip = client.job_array(f"{queue}/0-99999999999")
+    for ask in (
+        slip.statuses,
+        slip.wait,
+        slip.results,
+        slip.cancel,
+        slip.retry,
+        lambda: next(client.as_completed(slip)),
+    ):
+        with pytest.raises(penstock.NotFound, match=f"job {queue}/99999999999 does not exist"):
+            ask()
+    assert jobs.statuses() == {"queued": 10}
+
+
 def test_only_what_failed_of_an_array_is_retried(client: penstock.Client, queue: str) -> None:
     jobs = client.submit_many(queue, range(6))
     fail_odd(client, queue, 6)
