@@ -27,9 +27,12 @@ def cluster_info(raft: Raft, state: State, connected: set[int], now_ms: int) -> 
     rows = []
     for node in members.everyone:
         peer = raft.peers.get(node) if raft.is_primary else None
-        # Of a node that has not yet answered in this term nobody knows how far it is: it is not behind by everything.
-        match = tail.last if node == raft.node else peer.match if peer is not None and peer.round else None
-        heard_ms = 0 if node == raft.node else _since_ms(peer.heard_ms, now_ms) if peer is not None else None
+        match = heard_ms = None
+        if raft.is_primary and node == raft.node:
+            match, heard_ms = tail.last, 0
+        elif peer is not None:
+            # Who has not yet answered in this term is not behind by everything: nobody knows how far it is.
+            match, heard_ms = peer.match if peer.round else None, _since_ms(peer.heard_ms, now_ms)
         rows.append(
             {
                 "node": node,

@@ -13,7 +13,8 @@ class MemberInfo:
 
     `match`: up to which entry its log surely is that of the primary; `lag` and `lag_bytes`: entries and bytes of the
     log that it is behind; `heard_ms`: how long ago it was heard of. These are None where the node that was asked is not
-    the primary. Of what is no longer in the log `lag_bytes` knows nothing: who needs that is sent a snapshot.
+    the primary, or does not know: the first three of who has not answered since the election, the last of one whose
+    channel broke. Of what is no longer in the log `lag_bytes` knows nothing: who needs that is sent a snapshot.
     """
 
     node: int

@@ -188,6 +188,7 @@ def rows_of(replica: Replica) -> list[tuple[Any, ...]]:
 
 def test_how_far_a_node_is_that_has_not_answered_since_the_election_is_not_known() -> None:
     replica = Replica()
+    assert rows_of(replica) == [(node, None, None, None) for node in (1, 2, 3)], "a replica does not know"
     replica.elect()
     assert rows_of(replica) == [(1, 1, 0, 0), (2, 1, 0, 0), (3, 1, 0, 0)]
     replica.node.raft.peers[3].match = replica.node.raft.peers[3].round = 0
