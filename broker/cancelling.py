@@ -11,6 +11,7 @@ from .endings import NOBODY, Holder, add_outcome, holder_of
 from .groups import Span
 from .jobs import Jobs, job_queue
 from .queues import Queue
+from .ranges import RangeSet
 from .sessions import Answer
 from .state import State
 
@@ -77,11 +78,16 @@ def _running(state: State, queue: Queue, first: int, end: int) -> Iterator[tuple
 def waiting_parts(state: State, queue: Queue, first: int, end: int) -> Iterator[tuple[int, int]]:
     """The stretches of [first, end) whose messages have not ended and are under no lease, ascending."""
     group = queue.groups[""]
+    first, end = max(first, group.floor), min(end, queue.next)
+    if end - first < len(state.leases):  # looking at each message is quicker than looking at each lease
+        open_ones = (offset for start, stop in group.acked.gaps(first, end) for offset in range(start, stop))
+        yield from RangeSet((offset, offset + 1) for offset in open_ones if group.waits(offset))
+        return
     leased = sorted(
         (span.first, span.end) for lease in state.leases.values() if lease.queue_id == queue.id for span in lease.spans
     )
     at = 0
-    for start, stop in group.acked.gaps(max(first, group.floor), min(end, queue.next)):
+    for start, stop in group.acked.gaps(first, end):
         while at < len(leased) and leased[at][1] <= start:
             at += 1
         while at < len(leased) and leased[at][0] < stop:

@@ -5,9 +5,23 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
+from itertools import takewhile
+from typing import TypeVar
 
+T = TypeVar("T", int, tuple[int, int])
 BUCKET_BITS = 10  # a bucket holds 1.024 s
 LOOKED_MAX = 64  # pairs looked through for the next one, behind some that are due and still there
+
+
+def ascending(heap: list[T]) -> Iterator[T]:
+    """What lies in a heap, in order; it stays, and must not change meanwhile."""
+    ahead = [(heap[0], 0)] if heap else []
+    while ahead:
+        found, at = heappop(ahead)
+        yield found
+        for below in (2 * at + 1, 2 * at + 2):
+            if below < len(heap):
+                heappush(ahead, (heap[below], below))
 
 
 class Dues:
@@ -99,6 +113,11 @@ class Dues:
             else:
                 del self._far[bucket], self._earliest[bucket]
             return
+
+    def in_order(self, now_ms: int) -> Iterator[tuple[int, int]]:
+        """The pairs due at or before `now_ms`, the earliest first; they stay. No more are looked at than are taken."""
+        self.first(now_ms)
+        return takewhile(lambda pair: pair[0] <= now_ms, ascending(self._near))
 
     def due(self, now_ms: int) -> Iterator[tuple[int, int]]:
         """All pairs due at or before `now_ms`, in no order; they stay."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from .endings import holder_of
@@ -14,6 +15,7 @@ from .shelf import HELD
 from .state import State
 
 IDLE_MS = 60_000  # without a lease for this long, and with nobody waiting, a queue has no consumer
+NAMED_MAX = 10  # parents named in one sentence
 
 
 class Consumers(NamedTuple):
@@ -71,10 +73,10 @@ def _waiting(state: State, queue: Queue, jobs: Jobs, offset: int, consumers: Con
     if not consumers.waiting and not recent:
         ever = f", the last one took something at {_clock(consumers.granted_ms)}" if consumers.granted_ms else ""
         yield _reason("no_consumer", f"nobody consumes {queue.name}{ever}: start a pool or a consumer")
-    ahead = jobs.ahead(offset)
+    ahead, all_seen = jobs.ahead(offset)
     if ahead:
-        yield _reason("behind", f"{ahead} others are before it")
-    elif not held_back and not queue.paused and (due_ms is None or due_ms <= now_ms) and (consumers.waiting or recent):
+        yield _reason("behind", f"{'' if all_seen else 'at least '}{ahead} others are before it")
+    elif all_seen and not held_back and not queue.paused and (due_ms or 0) <= now_ms and (consumers.waiting or recent):
         yield _reason("next", "it is next: a consumer that asks will be given it")
 
 
@@ -83,7 +85,7 @@ def _held_back(state: State, queue: Queue, offset: int, now_ms: int, consumers: 
     group, options = queue.groups[""], queue.options
     spot = group.shelf.at(offset)
     if spot is not None and spot.due_ms == HELD:
-        yield _reason("parents", f"it waits for {', '.join(_parents(state, queue, offset))}")
+        yield _reason("parents", f"it waits for {_some_of(_parents(state, queue, offset))}")
     key = queue.extents.at(offset).key_of(offset) if options.ordered_by else None
     owner = group.keys.owner_of(key) if group.keys is not None and key is not None else None
     if owner is not None and owner != offset:
@@ -95,6 +97,12 @@ def _held_back(state: State, queue: Queue, offset: int, now_ms: int, consumers: 
     if options.rate is not None and not queue.rate.allowance(options.rate, now_ms):
         messages, period_ms = options.rate
         yield _reason("rate", f"the rate of {queue.name} is {messages} in {_span(period_ms)}, and that is used up")
+
+
+def _some_of(names: Iterator[str]) -> str:
+    """The first of them, and that there are more."""
+    first = list(islice(names, NAMED_MAX))
+    return (", ".join(first) + (" and others" if next(names, None) else "")) or "jobs that have just ended"
 
 
 def _parents(state: State, queue: Queue, offset: int) -> Iterator[str]:

@@ -251,7 +251,7 @@ class Group:
         """The next `count` ready messages, about in the order in which they would be granted; nothing changes."""
         fresh = list(islice(self.fresh(next_offset), count))
         first = fresh[0][0] if fresh else next_offset
-        ranked = [(rank(spot, first), Span(*spot[:4])) for spot in self.shelf.ready_spots(now_ms)]
+        ranked = [(rank(spot, first), Span(*spot[:4])) for spot in self.shelf.first_ready(now_ms, count)]
         ranked += [((0, 2, 0, start), Span(start, end, 0, 0)) for start, end in fresh]
         spans = [span for _, span in sorted(ranked)]
         pieces: list[Piece] = []

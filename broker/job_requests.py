@@ -14,7 +14,7 @@ from .options import NAME
 from .requests import NO_PAYLOAD, OFFSET_MAX, Args, Bounds, Proposal
 
 CANCEL_MAX = 10_000  # jobs in one request: each of them is looked at
-RETRY_MAX = 10_000
+RETRY_MAX = 2_000  # of dead jobs: each is looked for, and appended anew
 MOVE_MAX = 10_000
 OUTPUTS_MAX = 1_000  # targets of one completion
 

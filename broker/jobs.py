@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import merge
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -15,6 +16,7 @@ from .queues import Queue
 from .shelf import HELD, Spot
 from .state import State
 
+AHEAD_MAX = 20_000  # spots looked at for how many jobs are before one
 STATUSES = (
     "queued", "delayed", "waiting", "running", "failed", "done", "dead", "cancelled", "expired", "unknown",
 )  # fmt: skip
@@ -77,19 +79,21 @@ class Jobs:
         spot = self.group.shelf.at(offset)
         return spot.due_ms if spot is not None and spot.due_ms > 0 else None
 
-    def ahead(self, offset: int) -> int:
-        """How many of those that could be given now come before this one."""
+    def ahead(self, offset: int) -> tuple[int, bool]:
+        """How many of those that could be given now come before this one; and whether these are all, or more are than
+        were looked at."""
         group = self.group
         first = next(group.fresh(self.queue.next), (self.queue.next, 0))[0]
         own = group.shelf.at(offset)
         mine = (0, 2, 0, offset) if own is None else rank(own, first)
         count = 0 if own is None else offset - own.first
-        for spot in group.shelf.ready_spots(self.now_ms):
+        ready = group.shelf.ready_spots(self.now_ms)
+        for spot in islice(ready, AHEAD_MAX):
             if rank(spot, first) < mine:
                 count += spot.end - spot.first
         if mine[:2] == (0, 2):
             count += sum(min(stop, offset) - start for start, stop in group.fresh(self.queue.next) if start < offset)
-        return count
+        return count, next(ready, None) is None
 
     def _place(self, offset: int) -> tuple[str, Span | None]:
         if (span := _find(self._leased, offset)) is not None:

@@ -21,7 +21,7 @@ LEASES_MAX = 100_000
 DELAY_MAX_MS = 10 * 365 * 86_400_000
 OFFSET_MAX = 2**62
 REASON_MAX = 10_000
-LETTERS_MAX = 10_000  # dead letters of a group in one request
+LETTERS_MAX = 2_000  # dead letters of a group in one request
 WAIT_MAX_MS = 3_600_000
 NO_PAYLOAD = b""
 

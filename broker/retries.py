@@ -156,6 +156,17 @@ def _dead_queue(state: State, queue: Queue) -> Queue:
     return found
 
 
+def letter_queues(state: State, queue: Queue) -> list[Queue]:
+    """Where dead letters of a queue or topic may lie."""
+    own = queue.name.endswith(DEAD) and queue.kind == QUEUE  # a dead-letter queue keeps its own
+    found = []
+    for name, other in state.queues.items():
+        more = name[len(queue.name) :]
+        if other.kind == QUEUE and name.startswith(queue.name) and more == DEAD * (len(more) // len(DEAD)):
+            found += [other] if more or own else []
+    return found
+
+
 def share(state: State, queue: Queue, extent: Extent, start: int, stop: int, note: dict[str, Any] | None) -> int:
     """Append messages that lie in a log entry already. Returns the offset of the first one."""
     state.hold(extent.home)

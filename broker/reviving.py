@@ -9,7 +9,7 @@ from .cancelling import take_waiting, waiting_parts
 from .extents import Extent
 from .groups import Span
 from .queues import Queue
-from .retries import DEAD, tell
+from .retries import letter_queues, tell
 from .sessions import Answer
 from .shelf import NEVER, READY, Spot
 from .state import State
@@ -49,9 +49,7 @@ def retry_group(state: State, command: m.RetryGroup) -> Answer:
 def _letters(state: State, topic: Queue, group: str, limit: int) -> list[Letter]:
     """Those of the group whose messages the topic still keeps, and that nobody has leased."""
     found: list[Letter] = []
-    for name, queue in state.queues.items():
-        if not name.startswith(topic.name + DEAD) or "" not in queue.groups:
-            continue
+    for queue in letter_queues(state, topic):
         for start, stop in waiting_parts(state, queue, 0, queue.next):
             for extent, first, end in queue.extents.between(start, stop):
                 note = extent.note or {}

@@ -10,9 +10,10 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from itertools import groupby, islice
 from typing import NamedTuple
 
-from .dues import BUCKET_BITS, Dues
+from .dues import BUCKET_BITS, Dues, ascending
 from .shelf_cells import CHUNK_BITS, FIELDS, Chunk, ShelfCells
 
 READY = 0  # as `due_ms`: to be had now
@@ -33,13 +34,12 @@ class Spot(NamedTuple):
     due_ms: int
     expires_ms: int
 
-    def is_ready(self, now_ms: int) -> bool:
-        """Whether it may be given now."""
-        return (self.due_ms == READY or 0 < self.due_ms <= now_ms) and not self.is_over(now_ms)
-
     def is_over(self, now_ms: int) -> bool:
         """Whether its time to live has ended."""
         return 0 < self.expires_ms <= now_ms
+
+
+DUE_AT = Spot._fields.index("due_ms")
 
 
 class Shelf:
@@ -183,8 +183,8 @@ class Shelf:
         """The lowest of this priority that could be given at any time."""
         lane = self._lanes.get(priority)
         while lane:
-            spot = self._exactly(lane[0])
-            if spot is not None and spot.due_ms == READY and spot.priority == priority:
+            spot = self._in_lane(lane[0], priority)
+            if spot is not None:
                 return spot
             heappop(lane)
         if lane is not None:
@@ -209,6 +209,11 @@ class Shelf:
         else:  # what is no longer among the due would count as delayed
             self.remove(spot)
             self.put(spot._replace(due_ms=READY))
+
+    def _in_lane(self, first: int, priority: int) -> Spot | None:
+        """The spot that begins there, if it still waits in this lane."""
+        spot = self._exactly(first)
+        return spot if spot is not None and spot.due_ms == READY and spot.priority == priority else None
 
     def _ripens(self, due_ms: int, first: int, priority: int) -> Spot | None:
         """The spot that begins there, if it still waits for this time, and among those of this priority."""
@@ -280,9 +285,28 @@ class Shelf:
                     if fields[at + 1] > offset:
                         yield Spot(*fields[at : at + FIELDS])
 
-    def ready_spots(self, now_ms: int) -> Iterator[Spot]:
-        """Those that could be given now, by offset: nothing is looked through if there are none."""
-        return (spot for spot in (self.spots() if self.has_ready(now_ms) else ()) if spot.is_ready(now_ms))
+    def ready_spots(self, now_ms: int, blocked: bool = False) -> Iterator[Spot]:
+        """Those that could be given now, by offset. `blocked`: those, too, that wait for the one of their key alone."""
+        if not (self.blocked and blocked) and not self.has_ready(now_ms):
+            return
+        for number in sorted(self._chunks):
+            fields = self._chunks[number].fields
+            for at, due_ms in enumerate(fields[DUE_AT::FIELDS]):  # of a million that are not ready no spot is made
+                if READY <= due_ms <= now_ms or (blocked and due_ms == BLOCKED):
+                    spot = Spot(*fields[at * FIELDS : (at + 1) * FIELDS])
+                    if not spot.is_over(now_ms):
+                        yield spot
+
+    def first_ready(self, now_ms: int, count: int) -> Iterator[Spot]:
+        """As `ready_spots`: of each priority the `count` first ones of those that wait, and of those that ripened."""
+        for priority in self.priorities():
+            lane = ascending(self._lanes.get(priority, []))
+            waiting = (spot for first in lane if (spot := self._in_lane(first, priority)) is not None)
+            dues = self._dues[priority].in_order(now_ms) if priority in self._dues else ()
+            ripe = (spot for pair in dues if (spot := self._ripens(*pair, priority)) is not None)
+            for spots in (waiting, ripe):
+                once = (spot for spot, _ in groupby(spots))  # what came back to its place is listed again
+                yield from islice((spot for spot in once if not spot.is_over(now_ms)), count)
 
     def lowest(self) -> int | None:
         """The lowest offset that waits here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import merge
 from typing import Any, NamedTuple
 
 from ..peers import messages as m
@@ -16,10 +17,8 @@ from .options import QUEUE
 from .origins import note_at, note_that_stays
 from .publish import make_room
 from .queues import Queue
-from .ranges import RangeSet
-from .retries import DEAD, share_ready
+from .retries import DEAD, letter_queues, share_ready
 from .sessions import Answer
-from .shelf import HELD
 from .state import State
 
 
@@ -56,12 +55,12 @@ def _letter(state: State, queue: Queue, offset: int) -> Letter:
         ended = info["status"] in ("done", "cancelled", "expired")
         hint = "submit it again" if ended else "only a dead job can be retried"
         raise InvalidArgument(f"job {queue.name}/{offset} is not dead but {info['status']}", hint)
-    return _find(state, queue, _letter_queues(state, queue), info["dead_offset"], offset)
+    return _find(state, queue, letter_queues(state, queue), info["dead_offset"], offset)
 
 
 def _letters(state: State, queue: Queue, first: int, end: int) -> Iterator[Letter]:
     """The dead letters of these jobs, as far as they can be had."""
-    among = _letter_queues(state, queue)
+    among = letter_queues(state, queue)
     for outcome in queue.outcomes.from_offset(first):
         if outcome.first >= end:
             return
@@ -74,16 +73,11 @@ def _letters(state: State, queue: Queue, first: int, end: int) -> Iterator[Lette
                 continue  # it is leased, or was taken: the others can be retried all the same
 
 
-def _letter_queues(state: State, queue: Queue) -> list[Queue]:
-    """Where dead letters of a queue may lie."""
-    return [it for name, it in state.queues.items() if name.startswith(queue.name + DEAD) or it is queue]
-
-
 def _find(state: State, queue: Queue, among: list[Queue], dead_offset: int, offset: int) -> Letter:
     """Where the message of a dead job lies, unless it was taken or purged there. Raises NotFound, InvalidArgument."""
     for candidate in among:
-        group = candidate.groups.get("")
-        if group is None or not max(group.floor, candidate.dropped) <= dead_offset < candidate.next:
+        group = candidate.groups[""]
+        if not max(group.floor, candidate.dropped) <= dead_offset < candidate.next:
             continue
         if group.has_ended(dead_offset):
             continue
@@ -92,7 +86,7 @@ def _find(state: State, queue: Queue, among: list[Queue], dead_offset: int, offs
         origin = note.get("penstock-offset", -1) + dead_offset - extent.first
         if note.get("penstock-queue") != queue.name or origin != offset:
             continue
-        if not any(waiting_parts(state, candidate, dead_offset, dead_offset + 1)):
+        if not group.waits(dead_offset):
             raise InvalidArgument(
                 f"the dead letter of job {queue.name}/{offset} is leased by a consumer", "try again when it is released"
             )
@@ -111,20 +105,24 @@ def retry_dead(state: State, command: m.RetryDead) -> Answer:
             "dead letters of a topic are those of its groups: retry a group",
         )
     queue = job_queue(state, command.queue)
+    return _submit_again(state, queue, _oldest_letters(state, queue, command.limit))
+
+
+def _oldest_letters(state: State, queue: Queue, limit: int) -> list[Letter]:
+    """Those that came from the queue and that nobody has leased, `limit` messages of them."""
     letters: list[Letter] = []
-    left = command.limit
-    for candidate in _letter_queues(state, queue):
-        if candidate.groups.get("") is None or not left:
-            continue
+    for candidate in letter_queues(state, queue):
         for start, stop in waiting_parts(state, candidate, 0, candidate.next):
             for extent, first, end in candidate.extents.between(start, stop):
                 note = extent.note or {}
-                if note.get("penstock-queue") != queue.name or not left:
+                if note.get("penstock-queue") != queue.name:
                     continue
-                end = min(end, first + left)
-                left -= end - first
+                end = min(end, first + limit)
                 letters.append(Letter(note["penstock-offset"] + first - extent.first, end - first, candidate, first))
-    return _submit_again(state, queue, letters)
+                limit -= end - first
+                if not limit:
+                    return letters
+    return letters
 
 
 def _submit_again(state: State, queue: Queue, letters: list[Letter]) -> Answer:
@@ -178,11 +176,11 @@ def move(state: State, command: m.Move) -> Answer:
 
 
 def _ready_parts(state: State, queue: Queue) -> Iterator[tuple[int, int]]:
-    """The stretches that wait for nothing but a consumer. Those that wait for their time or for other jobs stay."""
-    spots = queue.groups[""].shelf.spots()
-    later = RangeSet((it.first, it.end) for it in spots if it.due_ms == HELD or it.due_ms > state.stamp_ms)
-    for start, stop in waiting_parts(state, queue, 0, queue.next):
-        yield from later.gaps(start, stop)
+    """The stretches that wait for nothing but a consumer, the oldest first. Those that wait for their time or for other
+    jobs stay."""
+    group = queue.groups[""]
+    spots = group.shelf.ready_spots(state.stamp_ms, blocked=True)
+    return merge(((spot.first, spot.end) for spot in spots), group.fresh(queue.next))
 
 
 def _make_room(state: State, target: Queue, parts: list[tuple[Queue, int, int]], may_drop: bool) -> None:

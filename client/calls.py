@@ -19,7 +19,7 @@ from .steps import Steps
 
 JOBS_MAX = 1_000  # in one answer
 STATUS_MAX = 10_000  # in one question
-RANGE_MAX = 10_000  # jobs in one request to change them
+RANGE_MAX = 2_000  # jobs in one request to change them: the daemon allows some kinds no more
 
 
 # -- queues and topics -------------------------------------------------------------------------------------------------

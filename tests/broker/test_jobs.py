@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from kit.world import Client, World
 
-from penstock.broker import checkpoint
+from penstock.broker import checkpoint, explain, jobs
 from penstock.broker.desk import Limits
+from penstock.broker.extents import Extents
 from penstock.broker.model import Model
 from penstock.peers import wire
 from penstock.testing.memory import MemoryDisk
@@ -356,3 +357,45 @@ def test_an_entry_lives_as_long_as_the_last_queue_that_needs_it(world: World, an
     assert info(ana, 0, "short")["reason"] == "", "the outcome of the child is past its time"
     assert ana.do("job_result", queue="jobs", offset=0).bodies == [b"boom"]
     assert ana.pull("ring").bodies == [b"second"]
+
+
+def test_dead_letters_are_looked_for_in_dead_letter_queues_alone(
+    world: World, ana: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backlog of the queue itself, or of one whose name begins like that, is not looked through."""
+    for name in ("jobs.deadline", "jobs.dead.letters"):
+        ana.do("create", name=name, kind="queue")
+        ana.append(name, b"other")
+    ana.append("jobs", b"dies", b"waits")
+    ana.do("reject", lease=pulled(ana)["lease"], ranges=[[0, 1]])
+    looked: set[int] = set()
+    between = Extents.between
+
+    def watched(extents: Extents, *args: int) -> object:
+        looked.add(extents.queue_id)
+        return between(extents, *args)
+
+    monkeypatch.setattr(Extents, "between", watched)
+    assert ana.do("job_retry_dead", queue="jobs").ok["retried"] == ((0, 1, 2),)
+    assert looked == {world.node.desk.state.queues["jobs.dead"].id}
+
+
+def test_an_explanation_looks_at_no_more_than_it_can_in_a_moment(
+    world: World, ana: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "AHEAD_MAX", 3)
+    for number in range(6):
+        ana.do("append", wire.pack_payload([b"%d" % number]), queue="jobs", count=1, priority=5)
+
+    def told(offset: int, code: str) -> str:
+        reasons = ana.do("job_explain", queue="jobs", offset=offset).ok["reasons"]
+        return next(reason["text"] for reason in reasons if reason["code"] == code)
+
+    assert told(5, "behind") == "at least 3 others are before it"
+    assert told(2, "behind") == "at least 2 others are before it"
+    assert codes(ana, 0) == ["no_consumer"]
+    parents = [["jobs", offset, 1] for offset in range(0, 6, 2)]
+    ana.do("append", wire.pack_payload([b"child"]), queue="jobs", count=1, after=parents)
+    assert told(6, "parents") == "it waits for jobs/0, jobs/2, jobs/4"
+    monkeypatch.setattr(explain, "NAMED_MAX", 2)
+    assert told(6, "parents") == "it waits for jobs/0, jobs/2 and others"

@@ -257,3 +257,27 @@ def test_times_of_what_was_taken_long_before_them_do_not_pile_up(field: str) -> 
     next_ms = shelf.next_due_ms(10**9) if field == "due_ms" else shelf.next_expiry_ms(10**9)
     assert next_ms is None or next_ms > 10**9
     assert (shelf.next_expired(10**9) if field == "expires_ms" else shelf.next_due(0, 10**9)) == kept
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_comes_first_is_found_without_looking_at_everything(seed: int) -> None:
+    dice = Random(seed)
+    spots = dice_spots(dice, 60)
+    shelf, now_ms = filled(spots, dice), dice.randrange(5_000)
+    for spot in dice.sample(list(shelf.spots()), 20):  # what comes back is listed twice
+        shelf.remove(spot)
+        shelf.put(spot)
+    there = [spot for spot in shelf.spots() if not 0 < spot.expires_ms <= now_ms]
+    ready = [spot for spot in there if READY <= spot.due_ms <= now_ms]
+    assert list(shelf.ready_spots(now_ms)) == ready
+    assert list(shelf.ready_spots(now_ms, blocked=True)) == [
+        spot for spot in there if READY <= spot.due_ms <= now_ms or spot.due_ms == BLOCKED
+    ]
+    for count in (1, 3, 1000):
+        expected = []
+        for priority in sorted({spot.priority for spot in ready}, reverse=True):
+            own = [spot for spot in ready if spot.priority == priority]
+            expected += [spot for spot in own if spot.due_ms == READY][:count]
+            expected += sorted((it for it in own if it.due_ms > 0), key=lambda it: (it.due_ms, it.first))[:count]
+        assert list(shelf.first_ready(now_ms, count)) == expected
+    assert by_offset(list(shelf.spots())) == by_offset(spots), "nothing has changed"
