@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import click
 
 from ..broker import config as configuration
 from ..broker.config import Config, Pool
+from ..peers.logs import log_to_stderr
 from . import output
 from .exits import FAILED, OK, Refused
 from .options import Options, Verb, confirm
@@ -201,7 +199,7 @@ def _run(source: str | None, settings: Config) -> int:
     from ..broker.store import CorruptRow
     from ..peers.log import CorruptEntry
 
-    _log_to_stderr(settings.node.log_level)
+    log_to_stderr(settings.node.log_level)
     try:
         run(settings, source)
     except (lmdb.Error, CorruptEntry, CorruptRow) as error:
@@ -215,16 +213,6 @@ def _run(source: str | None, settings: Config) -> int:
             "see if its disk is full, and whether it may be written to; then start it again",
         ) from error
     return 0
-
-
-def _log_to_stderr(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logger = logging.getLogger("penstock")
-    logger.addHandler(handler)
-    logger.setLevel(level.upper())
 
 
 def _with_pools(

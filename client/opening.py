@@ -17,11 +17,12 @@ from .awaiting import Opening, like
 from .client import Client
 from .connection import Connection
 
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:7470"
 SCHEMES = ("tcp://", "ipc://")
 
 
 def connect(
-    endpoint: str | Sequence[str] = "tcp://127.0.0.1:7470",
+    endpoint: str | Sequence[str] | None = None,
     user: str | None = None,
     password: str | None = None,
     *,
@@ -29,7 +30,9 @@ def connect(
     read_only: bool = False,
     name: str | None = None,
 ) -> Client:
-    """A client, connected. `endpoint`: one address of a node, or those of several ("tcp://host:port", "ipc:///path").
+    """A client, connected. `endpoint`: one address of a node, or those of several ("tcp://host:port", "ipc:///path");
+    None: those in the environment's PENSTOCK_ENDPOINT, with spaces between, as the command line and a task in a pool
+    have them, or else tcp://127.0.0.1:7470.
 
     `retry_for` (seconds, "1m" or a timedelta): how long each request looks for a daemon that can serve it, with rising
     pauses, before it fails with Timeout, or NoQuorum where nodes answer but none is the primary. `read_only`: any node
@@ -48,7 +51,7 @@ def connect(
 
 @like(connect)
 def connect_async(
-    endpoint: str | Sequence[str] = "tcp://127.0.0.1:7470",
+    endpoint: str | Sequence[str] | None = None,
     user: str | None = None,
     password: str | None = None,
     *,
@@ -69,7 +72,7 @@ def connect_async(
 
 
 def _checked(
-    endpoint: str | Sequence[str],
+    endpoint: str | Sequence[str] | None,
     user: str | None,
     password: str | None,
     retry_for: Duration,
@@ -77,6 +80,8 @@ def _checked(
     name: str | None,
 ) -> tuple[list[str], dict[str, Any], int]:
     """What a connection is made of. Raises InvalidArgument."""
+    if endpoint is None:
+        endpoint = os.environ.get("PENSTOCK_ENDPOINT", "").split() or DEFAULT_ENDPOINT
     endpoints = [endpoint] if isinstance(endpoint, str) or not isinstance(endpoint, Sequence) else list(endpoint)
     if not endpoints or not all(isinstance(each, str) and each.startswith(SCHEMES) for each in endpoints):
         raise InvalidArgument(f"endpoint is {endpoint!r}", 'give one such as "tcp://127.0.0.1:7470", or a list of them')

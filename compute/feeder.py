@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -13,6 +13,8 @@ from typing import Any
 
 from ..peers.errors import Closed, PenstockError
 from .source import Source
+
+log = logging.getLogger("penstock")
 
 TAKE_MAX = 4096  # one batch: bounds a frame, and how long the ranks wait for its first job
 WAIT_S = 0.5  # bounds how long a stop waits for this thread
@@ -96,6 +98,6 @@ class Feeder:
             return 0 if self._stopping else self._limit - self._taken
 
     def _rest(self, error: PenstockError) -> None:
-        sys.stderr.write(f"penstock pool: {error.code}: {error}; trying again\n")
+        log.warning("%s: %s; trying again", error.code, error)
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, timeout=RETRY_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 from ..client import Client, connect
 from ..peers.errors import InvalidArgument, PenstockError
 from ..peers.errors import Timeout as TimedOut
+from ..peers.logs import log_to_stderr
 from ..peers.units import Duration, duration_ms
 from .launch import command_of
 from .memory import keep_freed_memory
@@ -24,6 +26,8 @@ from .runner import CANCEL_GRACE_S
 from .source import BrokerSource
 from .supervisor import Supervisor, WorldPlan, listen_to_signals
 from .task import tasks_of_queue
+
+log = logging.getLogger("penstock")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def run_pool(config: PoolConfig) -> int:
     imported, no task for the queue, a task wider than the pool, no mpiexec; and what `connect` raises without a daemon.
     """
     plan = plan_of(config)
+    log_to_stderr("info", f"pool {config.name or config.queue}")
     keep_freed_memory()
     state_file = StateFile(config.state_dir, os.getpid())
     pool_status(config.state_dir)  # clears away what killed pools have left
@@ -85,7 +90,7 @@ def run_pool(config: PoolConfig) -> int:
             signal.set_wakeup_fd(-1)
             state_file.remove()
     if error:
-        sys.stderr.write(f"penstock pool: {error}\n")
+        log.error("%s", error)
     return 1 if error else 0
 
 
@@ -245,7 +250,7 @@ def main() -> int:
         )
         return run_pool(config)
     except PenstockError as fault:
-        sys.stderr.write(f"penstock pool: {fault.code}: {fault}\n")
+        log.error("%s: %s", fault.code, fault)
         return 2
 
 

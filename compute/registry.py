@@ -10,7 +10,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def _clear_away(path: Path, state: PoolState) -> None:
 
 
 def stop_pool(name_or_pid: str | int, state_dir: Path | None = None, timeout_s: float = 20.0) -> PoolState:
-    """Ask a pool to end cleanly and wait until it has. The state it had when asked.
+    """Ask a pool to end cleanly and wait until it has. Its last state, as far as it was written down.
 
     Raises NotFound if there is none of that name or pid, InvalidArgument if the name fits several, Timeout.
     """
@@ -145,12 +145,19 @@ def stop_pool(name_or_pid: str | int, state_dir: Path | None = None, timeout_s: 
         known = ", ".join(f"{pool.name} (pid {pool.pid})" for pool in pools) or "none"
         raise NotFound(f"no pool {name_or_pid!r} runs here", f"running: {known}")
     if len(found) > 1:
-        pids = ", ".join(str(pool.pid) for pool in found)
-        raise InvalidArgument(f"{len(found)} pools are called {name_or_pid!r}", f"give one of the pids {pids}")
+        pids = ", ".join(f"{pool.pid} ({pool.endpoint})" for pool in found)
+        raise InvalidArgument(f"{len(found)} pools are called {name_or_pid!r}", f"give one of the pids: {pids}")
     pool = found[0]
+    path = own_folder(state_dir) / f"{pool.pid}.json"
     os.kill(pool.pid, signal.SIGTERM)
-    wait_until(lambda: not pool.alive, timeout_s, f"pool {pool.name} (pid {pool.pid}) to end")
-    return pool
+
+    def ended() -> bool:
+        nonlocal pool
+        pool = read_state(path) or pool
+        return not pool.alive
+
+    wait_until(ended, timeout_s, f"pool {pool.name} (pid {pool.pid}) to end; it goes on ending")
+    return replace(pool, phase="ended", world={}, running=[])
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -26,6 +27,8 @@ from .settings import WorldSettings
 from .source import Source
 from .task import Task
 from .world import World, folder_of
+
+log = logging.getLogger("penstock")
 
 QUICK_S = 5.0  # a world that dies sooner, and not of a job, is a quick death
 QUICK_DEATHS_MAX = 3
@@ -153,7 +156,7 @@ class Supervisor:
             if frame.kind is Kind.READY and not self._stops:
                 self._runner.attach(world)
                 self._say("ready")
-                _note(f"{self._plan.ranks} ranks are ready for queue {self._plan.queue!r}")
+                log.info("%d ranks are ready for queue %r", self._plan.ranks, self._plan.queue)
             self._runner.hear(frame)
 
     def _begin(self, folder: Path) -> None:
@@ -171,7 +174,7 @@ class Supervisor:
     def _watch(self, world: World) -> None:
         late = world.ready_s is None and time.monotonic() - world.started_s > START_S
         if late:
-            _note(f"the MPI world is not ready after {START_S:g} s")
+            log.warning("the MPI world is not ready after %g s", START_S)
         if late or self._runner.overdue():
             world.kill()
             self._bury(world)
@@ -182,6 +185,7 @@ class Supervisor:
 
     def _bury(self, world: World) -> None:
         """A world has died: leave nothing of it, save its jobs, and decide whether to try another."""
+        end, running = world.end, self._runner.now_running(world)
         world.kill()
         self._hear_world(world, wait_ms=20)  # results that had left it count
         blamed = self._runner.recover(world)
@@ -189,11 +193,18 @@ class Supervisor:
         self._quick_deaths = self._quick_deaths + 1 if quick else 0
         self._forget(world)
         if self._quick_deaths >= QUICK_DEATHS_MAX:
-            self._error = f"the MPI world died {QUICK_DEATHS_MAX} times at its start; it said:\n{world.tail}"
+            said = world.tail or "nothing"
+            self._error = f"the MPI world died {QUICK_DEATHS_MAX} times at its start: {end}; it said:\n{said}"
         self._restart_s = time.monotonic() + BACK_OFF_S[min(self._quick_deaths, len(BACK_OFF_S) - 1)]
         self._state = replace(self._state, restarts=self._state.restarts + 1)
-        _note("the MPI world has died" + ("" if self._error else ": starting another one"))
+        self._note_death(end, running)
         self._say("starting")
+
+    def _note_death(self, end: str, running: list[dict[str, Any]]) -> None:
+        """Who reads the log in the morning wants to know which jobs to look at."""
+        calls = [f"{self._plan.queue}/{call['offset']} ({call['task']}, {call['jobs']} jobs)" for call in running]
+        what = f"in it ran {', '.join(calls)}" if calls else "no job ran in it"
+        log.warning("the MPI world has died, %s; %s%s", end, what, "" if self._error else ": starting another one")
 
     def _forget(self, world: World) -> None:
         for each in (world.output, world.exited, world.socket):
@@ -298,11 +309,6 @@ def short_enough(folder: Path) -> Path:
     if len(os.fsencode(folder)) > FOLDER_BYTES_MAX:
         raise InvalidArgument(f"the temporary folder {folder} has too long a name", "set TMPDIR to a shorter one")
     return folder
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(f"penstock pool: {text}\n")
-    sys.stderr.flush()
 
 
 def _traits(task: Task[..., Any], ranks: int) -> Traits:

@@ -6,9 +6,11 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, update_wrapper
+from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from ..client.properties import ArrayOptions, Backoff, JobOptions, pack_properties
@@ -24,6 +26,7 @@ J = TypeVar("J", covariant=True)
 A = TypeVar("A", covariant=True)
 Ranks = int | Literal["all"] | None
 Gather = tuple[str | Gatherer, Any]
+NEVER_RETURN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 class Policy(TypedDict, total=False):
@@ -243,9 +246,12 @@ def load_tasks(module_name: str) -> dict[str, Task[..., Any]]:
     try:
         module = importlib.import_module(module_name)
     except Exception as fault:
+        hint = "give a module that `python -c 'import MODULE'` finds"
+        if module_name.endswith(".py"):
+            hint = f"give the name of the module: {Path(module_name).stem}"
         raise InvalidArgument(
-            f"the tasks module {module_name!r} cannot be imported: {type(fault).__name__}: {fault}",
-            "give a module that `python -c 'import MODULE'` finds",
+            f"the tasks module {module_name!r} cannot be imported: {type(fault).__name__}: {fault}{_place_of(fault)}",
+            hint,
         ) from fault
     tasks: dict[str, Task[..., Any]] = {}
     for value in vars(module).values():
@@ -255,6 +261,13 @@ def load_tasks(module_name: str) -> dict[str, Task[..., Any]]:
         raise InvalidArgument(f"{module_name} has no tasks", "decorate a function with @penstock.task")
     _refuse_twins(module_name, tasks.values())
     return tasks
+
+
+def _place_of(fault: Exception) -> str:
+    """Where in the user's files an import failed; "" if it did so in none."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    ours = [each for each in frames if each.filename not in (__file__, importlib.__file__) and each.filename[0] != "<"]
+    return f" ({ours[-1].filename}, line {ours[-1].lineno})" if ours else ""
 
 
 def tasks_of_queue(module_name: str, queue: str) -> dict[str, Task[..., Any]]:
@@ -268,6 +281,12 @@ def tasks_of_queue(module_name: str, queue: str) -> dict[str, Task[..., Any]]:
 
 
 def _refuse_impossible(task: Task[..., Any]) -> None:
+    function = inspect.unwrap(task.function)
+    if any(is_one(function) for is_one in NEVER_RETURN):
+        raise InvalidArgument(
+            f"task {task.name!r} is a coroutine or a generator, and a pool calls it once for its result",
+            "give a plain function: one that calls asyncio.run(...), or returns a list",
+        )
     if task.batch and task.collective:
         raise InvalidArgument(f"task {task.name!r} has batch=True and ranks={task.ranks!r}", "choose one of them")
     if task.ranks is not None and task.ranks != "all" and (not isinstance(task.ranks, int) or task.ranks < 1):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import threading
 from typing import Any
 
 from ..client import Client, Consumer
 from ..peers.errors import PenstockError
+
+log = logging.getLogger("penstock")
 
 RETRY_S = 1.0
 
@@ -35,7 +37,7 @@ class CancelWatch:
             except PenstockError as error:
                 if self._stopping.is_set():
                     return
-                sys.stderr.write(f"penstock pool: cancelled jobs are heard of late: {error.code}: {error}\n")
+                log.warning("cancelled jobs are heard of late: %s: %s", error.code, error)
                 if not error.retryable:
                     return
                 self._stopping.wait(RETRY_S)

@@ -16,6 +16,7 @@ import zmq
 
 from . import launch, leftovers
 from .cancels import Cancels
+from .faults import words_of_status
 from .frames import Frame, Kind, decode, unpack
 from .orphans import started_ticks
 from .settings import VARIABLE, WorldSettings
@@ -49,7 +50,9 @@ class World:
         self.socket.linger = 0
         self.socket.sndhwm = 0  # what is in flight is bounded by the runner: it is never full
         self.socket.bind(settings.endpoint)
-        self._process = launch.start(command, launch.environment({**env, VARIABLE: settings.to_text()}))
+        # Tasks, and commands that they run, find the daemon that they work for.
+        home = {"PENSTOCK_ENDPOINT": " ".join(settings.endpoints)}
+        self._process = launch.start(command, launch.environment({**home, **env, VARIABLE: settings.to_text()}))
         assert self._process.stdout is not None
         self.output = self._process.stdout.fileno()
         os.set_blocking(self.output, False)
@@ -114,6 +117,15 @@ class World:
         if self._process.poll() is not None:
             return True
         return self.ready_s is not None and any(started_ticks(pid) != ticks for pid, ticks in self._ranks.items())
+
+    @property
+    def end(self) -> str:
+        """How it died, before it is killed."""
+        status = self._process.poll()
+        if status is not None:
+            return f"its launcher {words_of_status(status)}"
+        gone = [str(pid) for pid, ticks in self._ranks.items() if started_ticks(pid) != ticks]
+        return f"rank process {', '.join(gone)} ended" if gone else "we ended it"
 
     def suspects(self) -> list[Running]:
         """What ran in the ranks of this host when they died."""

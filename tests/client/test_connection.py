@@ -219,3 +219,14 @@ def test_what_is_no_endpoint_is_told_at_once(endpoint: object) -> None:
 def test_the_second_of_two_endpoints_is_found(fake: FakeDaemon) -> None:
     with penstock.connect(["ipc:///nowhere/at/all", fake.endpoint], retry_for=LIMIT_S):
         assert fake.greetings == 1
+
+
+def test_who_names_no_endpoint_is_connected_to_that_of_the_environment(
+    client: penstock.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_ENDPOINT", f"ipc:///nobody-listens-here {client.status()['primary']}")
+    with penstock.connect() as other:
+        assert other.status()["primary"] == client.status()["primary"]
+    monkeypatch.setenv("PENSTOCK_ENDPOINT", "nonsense")
+    with pytest.raises(penstock.InvalidArgument, match="endpoint is"):
+        penstock.connect()

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from penstock import connect
 from penstock.compute.current import current_job, current_jobs
 from penstock.compute.task import task
 
@@ -160,3 +161,9 @@ def mute() -> None:
 @task(queue=QUEUE, name="lost_file")
 def lost_file() -> None:
     raise FileNotFoundError("no file '/no/such/\udcff'")
+
+
+@task(queue=QUEUE, name="submits")
+def submits(n: int) -> str:
+    with connect() as client:
+        return square.submit(client, n=n).id

@@ -169,6 +169,15 @@ def test_a_collective_job_that_always_kills_a_rank_is_found_out_and_nobody_else_
     assert run.state.restarts == 2
 
 
+def test_the_log_says_how_a_world_died_and_which_jobs_ran_in_it(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start([("one_dies", {"rank": 1, "once": str(tmp_path / "once")})]).finish()
+    (said,) = [record.getMessage() for record in caplog.records if "has died" in record.getMessage()]
+    assert "its launcher " in said or "rank process " in said
+    assert "in it ran work/0 (one_dies, 1 jobs): starting another one" in said
+
+
 def test_a_collective_job_that_kills_a_rank_once_is_done_in_the_end(start: Start, tmp_path: Path) -> None:
     run = start([("one_dies", {"rank": 0, "once": str(tmp_path / "once")}), *SQUARES]).finish()
     assert run.outcomes[0] == ("done", "survived")
@@ -232,7 +241,7 @@ def test_a_stop_waits_no_longer_than_its_grace(start: Start) -> None:
 def test_a_world_that_cannot_start_is_given_up_with_its_last_words(start: Start) -> None:
     run = start([], launcher="{bin}/mpiexec --no-such-option -n {ranks}")
     run.until(lambda: run.errors, "the pool to give up")
-    assert "died 3 times at its start" in run.errors[0]
+    assert "died 3 times at its start: its launcher exited with status " in run.errors[0]
     assert "no-such-option" in run.errors[0]
 
 

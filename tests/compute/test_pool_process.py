@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from sample_tasks import die, fail, nap, one_dies, square, together, total, who, who_everywhere, who_together
+from sample_tasks import die, fail, nap, one_dies, square, submits, together, total, who, who_everywhere, who_together
 
 from penstock.client import Client, Job
 from penstock.compute.pool import PoolConfig, PoolProcess, plan_of
@@ -58,6 +59,18 @@ def test_jobs_are_submitted_run_and_answered(client: Client, spawn: Spawn) -> No
     assert [job.result(timeout=WAIT_S) for job in jobs] == [n * n for n in range(500)]
     assert collective.result(timeout=WAIT_S) == [0, 3]
     assert str(jobs[0].describe().owner).startswith("pool work on ")
+
+
+def test_a_task_finds_the_daemon_it_works_for_and_the_log_tells_the_time(
+    client: Client, spawn: Spawn, tmp_path: Path
+) -> None:
+    job = submits.submit(client, n=3)
+    spawn()
+    assert client.job(job.result(timeout=WAIT_S)).result(timeout=WAIT_S) == 9
+    said = (tmp_path / "pool.log").read_text()
+    assert re.match(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO pool work: 2 ranks are ready for queue 'work'\n", said
+    )
 
 
 def test_a_task_knows_its_job(client: Client, spawn: Spawn) -> None:

@@ -54,7 +54,8 @@ def test_a_file_of_a_pid_that_belongs_to_another_process_by_now_is_cleared_away(
 
 def test_stopping_ends_the_process_of_that_name(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     StateFile(tmp_path, sleeper.pid).write(state_of(sleeper.pid, "mine"))
-    assert stop_pool("mine", tmp_path).pid == sleeper.pid
+    ended = stop_pool("mine", tmp_path)
+    assert (ended.pid, ended.phase) == (sleeper.pid, "ended")
     assert sleeper.wait() == -signal.SIGTERM
 
 

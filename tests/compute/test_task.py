@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
@@ -269,3 +270,30 @@ def test_a_list_of_numbers_or_names_is_told_from_all_others(values: list[Any]) -
     check = check_of(list[int | str])
     assert check is not None
     assert check(values) == all(type(value) in (int, str) for value in values)
+
+
+def test_what_never_returns_a_result_is_no_task() -> None:
+    async def coroutine() -> int:
+        return 1
+
+    def generator() -> Any:
+        yield 1
+
+    async def both() -> Any:
+        yield 1
+
+    for function in (coroutine, generator, both):
+        with pytest.raises(InvalidArgument, match=f"task '{function.__name__}' is a coroutine or a generator"):
+            task(function)
+
+
+def test_an_import_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "needs_a_card.py").write_text("import os\nraise RuntimeError('no card')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InvalidArgument, match=r"RuntimeError: no card \(.*needs_a_card.py, line 2\)"):
+        load_tasks("needs_a_card")
+    with pytest.raises(InvalidArgument, match="No module named 'nowhere_to_be_seen'") as refusal:
+        load_tasks("nowhere_to_be_seen")
+    assert "line" not in refusal.value.message
+    with pytest.raises(InvalidArgument, match="give the name of the module: needs_a_card"):
+        load_tasks("needs_a_card.py")
