@@ -20,6 +20,8 @@ AGED_MAX = 200  # queues looked over in one turn: those of thousands are spread 
 AGED_STEP_MS = 50  # from one such turn to the next
 BEHIND_MAX = 4  # queues of which more is past its time than one command drops: no more of them in one turn
 SWEEPS_MAX = 16  # sweeps in one turn
+EXPIRED_MAX = 500  # leases ended in one turn, about 30 ms: a network may take those of thousands away at once
+SILENT_MAX = 200  # sessions ended in one turn, for the same reason
 TIMERS_MAX = 10_000  # then those at which nothing is to be done any more are thrown out
 IDS_MAX = 500  # ids forgotten by one command
 PAUSE_MS = 3_000  # turns are never this far apart, unless the process was stopped or its disk hung
@@ -75,9 +77,10 @@ class Upkeep:
         if now_ms < self._grace_ms:
             return
         if now_ms >= self._look_ms:
-            self._look_ms = now_ms + LOOK_MS
-            silent = [id for id, heard_ms in self.heard.items() if heard_ms + session_timeout_ms <= now_ms]
-            for session_id in silent:
+            silent = (id for id, heard_ms in self.heard.items() if heard_ms + session_timeout_ms <= now_ms)
+            some = list(islice(silent, SILENT_MAX))
+            self._look_ms = now_ms if len(some) == SILENT_MAX else now_ms + LOOK_MS
+            for session_id in some:
                 yield m.EndSession(session_id, True)
         if now_ms >= self._ages.due_ms:
             yield from self._ages.due(now_ms)
@@ -92,7 +95,8 @@ class Upkeep:
 
     def _due_timers(self, now_ms: int) -> Iterator[Command]:
         self._take_timers()
-        while self._timers and self._timers[0].due_ms <= now_ms:
+        expired = 0
+        while self._timers and self._timers[0].due_ms <= now_ms and expired < EXPIRED_MAX:
             timer = heappop(self._timers)
             if not self._holds(timer):
                 continue
@@ -101,6 +105,7 @@ class Upkeep:
                 continue
             lease = self.state.leases[timer.lease]
             if lease.ends_ms <= now_ms:
+                expired += 1
                 yield m.Expire(lease.id, lease.ends_ms)
                 self._take_timers()
 

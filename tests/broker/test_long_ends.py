@@ -3,7 +3,7 @@
 import pytest
 from kit.world import Client, World
 
-from penstock.broker import expiry, parents
+from penstock.broker import expiry, parents, upkeep
 from penstock.broker.desk import Limits
 from penstock.peers import wire
 
@@ -153,3 +153,32 @@ def test_a_parked_pull_is_woken_by_what_comes_behind_the_expired() -> None:
     ben = Client(world, "ben")
     put(ben, b"fresh")
     assert [reply.offsets for reply in ana.heard() if reply.sequence == parked] == [[OLD]]
+
+
+def test_leases_and_sessions_that_end_together_do_so_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network may take thousands of them away at once."""
+    monkeypatch.setattr(upkeep, "EXPIRED_MAX", 3)
+    monkeypatch.setattr(upkeep, "SILENT_MAX", 2)
+    world = World(limits=Limits(session_timeout_ms=2_000))
+    state = world.node.desk.state
+    lost = [Client(world, f"lost{number}") for number in range(5)]
+    lost[0].do("create", name="jobs", kind="queue")
+    for number in range(10):
+        put(lost[0], b"%d" % number)
+        lost[0].pull("jobs", lease_ms=1_000)
+    while len(state.leases) == 10:
+        world.advance(100)
+    left = [len(state.leases)]
+    while state.leases:
+        assert world.node.wait_ms(world.now_ms) == 0, "the next turn follows at once"
+        world.turn()
+        left.append(len(state.leases))
+    assert left == [7, 4, 1, 0]
+    while len(state.sessions) == 5:
+        world.advance(100)
+    left = [len(state.sessions)]
+    while state.sessions:
+        assert world.node.wait_ms(world.now_ms) == 0
+        world.turn()
+        left.append(len(state.sessions))
+    assert left == [3, 1, 0]
