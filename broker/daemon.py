@@ -30,7 +30,7 @@ from .bulletin import SAY_MS, Bulletin
 from .commits import Commits
 from .config import Config, load, reloadable
 from .desk import Limits
-from .folder import join_anew
+from .folder import check_not_lost, join_anew
 from .garbage import Garbage
 from .host import raise_file_limit, tell_systemd
 from .links import Links
@@ -108,6 +108,7 @@ class Daemon:
         self.reloading = False
         started = time.monotonic()
         storage = config.storage
+        check_not_lost(Path(config.node.data))
         self.store = Store(Path(config.node.data), storage.map_size_bytes, storage.durability, turn_bytes_max(config))
         closing.callback(self.store.close)
         self._started_s = started

@@ -23,6 +23,17 @@ def join_anew(node: int) -> str:
     )
 
 
+def check_not_lost(folder: Path) -> None:
+    """A folder in which a daemon ran, and whose data is gone, is no new one. Raises StartError."""
+    data = folder / "data.mdb"
+    if (folder / "endpoint").exists() and (not data.exists() or data.stat().st_size == 0):
+        raise StartError(
+            f"{data} is {'empty' if data.exists() else 'gone'}, and a daemon ran on this folder before",
+            "restore a backup; to begin with nothing, remove the folder; the node of a cluster has to join anew, "
+            "under a new id",
+        )
+
+
 def sync_folder(folder: Path) -> None:
     """What was renamed in it stays so."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -38,9 +49,8 @@ def lock_folder(folder: Path) -> IO[str]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / "daemon.lock", "a+")  # noqa: SIM115 (it is held as long as the daemon lives)
     except OSError as fault:
-        raise StartError(
-            f"the data folder {folder} cannot be used: {fault.strerror}", "give another with --data"
-        ) from fault
+        why = "it is a file" if folder.is_file() else fault.strerror
+        raise StartError(f"the data folder {folder} cannot be used: {why}", "give another with --data") from fault
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Sequence
 
 import zmq
@@ -10,6 +11,11 @@ import zmq
 from .desk import Counters
 from .store import StartError
 
+BIND_HINTS: dict[int | None, str] = {
+    errno.EADDRINUSE: "is another daemon there?",
+    errno.ENOENT: "make the folder of that file first.",
+    errno.EACCES: "this user may not listen there.",
+}
 HWM = 256  # messages waiting in one direction of one connection; then TCP holds the client back
 HANDSHAKE_MS = 10_000
 # Plain integers: pyzmq's enums cost 2 us a frame, and this is the hottest loop there is.
@@ -43,9 +49,8 @@ class Links:
             self._socket.bind(endpoint)
         except zmq.ZMQError as fault:
             self._socket.close(0)  # an open socket would keep the context, and so the process, from ending
-            raise StartError(
-                f"cannot listen on {endpoint}: {fault.strerror}", "is another daemon there? Give another with --listen"
-            ) from fault
+            hint = f"{BIND_HINTS.get(fault.errno, 'is it an endpoint of this machine?')} Give another with --listen"
+            raise StartError(f"cannot listen on {endpoint}: {fault.strerror}", hint) from fault
         return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def watch(self, fd: int) -> None:

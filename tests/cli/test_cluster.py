@@ -11,7 +11,9 @@ import pytest
 from kit.daemons import until
 
 import penstock
-from penstock.cli.private_cluster import PrivateCluster
+from penstock.cli.ports import HeldPorts
+from penstock.cli.private import PrivateDaemon
+from penstock.cli.private_cluster import PrivateCluster, configuration
 
 from .conftest import Shell
 
@@ -216,6 +218,36 @@ def test_a_new_node_learns_first_and_then_votes(own_cluster: PrivateCluster) -> 
     until(lambda: role_of(status(shell), 4) == "replica", "the new node votes")
     shell.ok("cluster", "remove", "4", "--yes")
     until(lambda: role_of(status(shell), 4) is None, "the node has left")
+
+
+@pytest.fixture
+def ports() -> Iterator[HeldPorts]:
+    held = HeldPorts()
+    yield held
+    held.close()
+
+
+def test_a_daemon_that_was_alone_becomes_a_cluster_with_all_it_has(tmp_path: Path, ports: HeldPorts) -> None:
+    first, second = ((ports.endpoint(), ports.endpoint(), ports.endpoint()) for _ in range(2))
+    with PrivateDaemon(folder=tmp_path / "one", listen=first[0]) as daemon:
+        alone = Shell(daemon.endpoint)
+        alone.ok("queue", "create", "work")
+        alone.ok("push", "work", "kept")
+        words = ("cluster", "add", "2", "--client", second[0], "--listen", second[1], "--publish", second[2])
+        refused = alone(*words)
+        assert refused.returncode == 2
+        assert "[[cluster.peer]]" in refused.stderr
+    settings = configuration(2, {1: first, 2: second}, join=True)
+    with (
+        PrivateDaemon(configuration(1, {1: first}), tmp_path / "one", first[0]) as daemon,
+        PrivateDaemon(settings, tmp_path / "two", second[0]) as other,
+    ):
+        shell = Shell(daemon.endpoint)
+        shell.ok(*words)
+        until(lambda: role_of(status(shell), 2) == "replica", "the new node votes")
+        shell.ok("cluster", "transfer", "2")
+        until(lambda: status(shell)["primary"] == 2, "the new node is the primary")
+        assert [it["body"] for it in Shell(other.endpoint).json("pull", "work", "--ack")] == ["kept"]
 
 
 def test_a_live_node_is_not_removed_while_another_one_is_dead(own_cluster: PrivateCluster) -> None:

@@ -135,6 +135,29 @@ def test_a_port_that_is_taken_is_told(start: Start, tmp_path: Path) -> None:
     assert "Traceback" not in run.said()
 
 
+def test_an_ipc_endpoint_in_no_folder_is_told_as_that(start: Start, tmp_path: Path) -> None:
+    run = start("serve", "--data", str(tmp_path / "data"), "--listen", f"ipc://{tmp_path}/none/socket")
+    assert run.process.wait(LIMIT_S) == 1
+    assert "make the folder" in run.said()
+    assert "another daemon" not in run.said()
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda file: file.unlink(), lambda file: file.write_bytes(b"")], ids=["gone", "empty"]
+)
+def test_a_folder_whose_data_is_gone_is_not_begun_anew(
+    start: Start, tmp_path: Path, harm: Callable[[Path], object]
+) -> None:
+    run, _ = serve(start, tmp_path / "data")
+    run.process.terminate()
+    assert run.process.wait(LIMIT_S) == 0
+    harm(tmp_path / "data" / "data.mdb")
+    again = start("serve", "--data", str(tmp_path / "data"), "--listen", "tcp://127.0.0.1:*")
+    assert again.process.wait(LIMIT_S) == 1
+    assert "and a daemon ran on this folder before" in again.said()
+    assert "restore a backup" in again.said()
+
+
 def test_what_is_acknowledged_is_there_after_kill_and_restart(tmp_path: Path) -> None:
     with PrivateDaemon(folder=tmp_path) as daemon:
         with penstock.connect(daemon.endpoint) as client, client.producer(client.create_queue("q").name) as producer:
