@@ -224,6 +224,7 @@ def _with_pools(
     arguments += ["--config", source] if source else []
     arguments += [part for endpoint in settings.node.listen for part in ("--listen", endpoint)]
     others = [peer.client for peer in settings.cluster.peers if peer.id != settings.node.id]
+    log_to_stderr(settings.node.log_level)
     return supervise(arguments, Path(settings.node.data), pools, others, ready)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..client import Job, JobArray
 
 STATUSES = ("queued", "delayed", "waiting", "running", "failed", "done", "dead", "cancelled", "expired")
-COLUMNS = ("id", "status", "attempt", "failures", "reason")
+COLUMNS = ("id", "status", "attempt", "failures", "reason", "error")
 
 id_argument = click.argument("id")
 ids_argument = click.argument("ids", nargs=-1, required=True, metavar="ID...")
@@ -43,10 +43,11 @@ job.add_command(call)
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at most.")
 @click.pass_obj
 def list_(options: Options, queue: str, status: str | None, limit: int) -> None:
-    """The jobs of QUEUE, oldest first. In a pipe: id, status, attempt, failures, reason."""
+    """The jobs of QUEUE, oldest first, with the latest error of those that failed. In a pipe: id, status, attempt,
+    failures, reason, error."""
     with options.reading() as client:
         jobs = client.jobs(queue, status=status, limit=limit)
-        output.rows((_row(item) for item in jobs), COLUMNS, options.json)
+        output.rows((_row(item) | {"error": _error(item)} for item in jobs), COLUMNS, options.json)
 
 
 @job.command(cls=Reading)
@@ -202,6 +203,15 @@ def _row(job: Job) -> dict[str, Any]:
         raise NotFound(f"job {job.id} does not exist")
     row: dict[str, Any] = output.jsonable(job.info)
     return {"id": job.id, **row}
+
+
+def _error(job: Job) -> str | None:
+    """What one that failed, or died of it, failed of the last time, in a line."""
+    from ..client.failures import reason_of
+
+    if job.info is None or job.info.status not in ("failed", "dead"):
+        return None
+    return reason_of(job.describe().error or "") or None
 
 
 def _ended_together(jobs: JobArray) -> tuple[dict[str, Any], bool]:

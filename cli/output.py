@@ -57,13 +57,16 @@ def note(line: str) -> None:
     click.echo(line, err=True)
 
 
-def rows(items: Iterable[Row], columns: Sequence[str], as_json: bool, title: str = "") -> None:
-    """Many things: a table of `columns`; in a pipe tab-separated, without a header; as JSON an object a line."""
+def rows(
+    items: Iterable[Row], columns: Sequence[str], as_json: bool, title: str = "", shown: Sequence[str] | None = None
+) -> None:
+    """Many things: a table of `columns`, or of those `shown`, where all are too many for a terminal; in a pipe
+    tab-separated, without a header; as JSON an object a line."""
     if as_json:
         for item in items:
             say_json(item)
     elif sys.stdout.isatty():
-        _table(items, columns, title)
+        _table(items, shown or columns, title)
     else:
         for item in items:
             say("\t".join(cell(item.get(column)) for column in columns))

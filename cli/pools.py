@@ -31,6 +31,8 @@ COLUMNS = (
     "running",
 )
 
+SHOWN = ("name", "pid", "phase", "ranks", "done", "failed", "in_hand", "restarts", "running")
+
 state_option = click.option(
     "--state-dir",
     envvar="PENSTOCK_STATE_DIR",
@@ -124,7 +126,7 @@ def status(options: Options, state_dir: Path | None) -> None:
     rows = [state.to_dict() for state in pool_status(state_dir)]
     if not options.json:
         rows = [row | {"running": _running(row)} for row in rows]
-    output.rows(rows, COLUMNS, options.json)
+    output.rows(rows, COLUMNS, options.json, shown=SHOWN)
 
 
 @pool.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import subprocess
@@ -14,9 +15,10 @@ from typing import Final
 
 from ..broker.config import Pool
 from ..compute.registry import pool_status
-from .output import note
 from .private import ENDPOINT_FILE, wait_endpoint
 from .processes import spawn, stop
+
+log = logging.getLogger("penstock")
 
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses before the next start of a pool that ended by itself
 STEADY_S: Final = 60.0  # a pool that ran so long starts with the first pause again
@@ -31,6 +33,7 @@ LAUNCHERS: Final = {
 
 @dataclass(slots=True)
 class _Child:
+    task: str
     arguments: list[str]
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
@@ -46,7 +49,8 @@ class _Child:
             if now_s - self.started_s > STEADY_S:
                 self.failures = 0
             pause_s = BACKOFF_S[min(self.failures, len(BACKOFF_S) - 1)]
-            note(f"a pool ended with exit code {self.process.returncode}; next start in {pause_s:g} s")
+            ended = f"the pool of {self.task} ended with exit code {self.process.returncode}"
+            log.warning("%s; next start in %g s", ended, pause_s)
             self.process, self.due_s, self.failures = None, now_s + pause_s, self.failures + 1
 
 
@@ -80,7 +84,7 @@ def supervise(
             signal.signal(number, ask)
         signal.signal(signal.SIGHUP, lambda number, frame: daemon.send_signal(number))
         endpoints = [endpoint, *(other for other in others if other != endpoint)]
-        children = [_Child(_start_arguments(pool, task, endpoints)) for pool in pools for task in pool.tasks]
+        children = [_Child(task, _start_arguments(pool, task, endpoints)) for pool in pools for task in pool.tasks]
         while not asked and daemon.poll() is None:
             for child in children:
                 child.tend(time.monotonic())

@@ -93,6 +93,7 @@ class BaseClient(Generic[P, C, M, J, A, S, W]):
         return producer
 
     def _submitter(self, queue: str) -> P:
+        self._connection.check()
         producer = self._submitters.get(queue)
         if producer is None:
             # Two threads may make one each: the second one is kept, and both are closed with the client.

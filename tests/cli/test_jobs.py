@@ -173,6 +173,14 @@ def test_a_tasks_module_without_a_task_for_the_queue_is_refused(shell: Any, queu
     assert queue in done.stderr
 
 
+def test_the_list_of_jobs_says_what_the_dead_ones_died_of(shell: Any, worked: str) -> None:
+    shell.ok("job", "submit", worked, "-", stdin='{"y": 7}\n{"x": 2}\n')
+    shell("job", "wait", f"{worked}/0-1", "--timeout", "30s")
+    assert [row["error"] for row in shell.json("job", "list", worked)] == ["KeyError: no x", None]
+    assert shell.ok("job", "list", worked, "--status", "dead").split("\t")[-1] == "KeyError: no x\n"
+    assert shell.json("job", "list", worked, "--status", "dead", "--local")[0]["error"] == "KeyError: no x"
+
+
 def test_a_task_may_be_named_where_its_module_is_not_at_hand(shell: Any, queue: str) -> None:
     shell.ok("job", "submit", queue, '{"x": 1}', "--task", "square")
     shell("job", "call", queue, '{"x": 1}', "--task", "square", "--timeout", "1s", "--keep")

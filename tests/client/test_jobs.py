@@ -339,3 +339,12 @@ def test_jobs_that_are_cancelled_before_anybody_received_them_are_in_nobodys_way
         assert message is not None
         assert message.offset == last.offset
         message.ack().wait()
+
+
+def test_who_submits_through_a_closed_client_is_told_that_it_is_closed(own_daemon: Any) -> None:
+    client = penstock.connect(own_daemon.endpoint)
+    client.create_queue("work")
+    client.submit("work", 1)
+    client.close()
+    with pytest.raises(penstock.Closed, match="the client is closed"):
+        client.submit("work", 2)
