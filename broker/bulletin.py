@@ -66,11 +66,9 @@ class Bulletin:
             logger.info("node %d belongs to no cluster: it waits for `penstock cluster add %d`", raft.node, raft.node)
         else:
             missed = [node for node in raft.members.voters if node != raft.node and node not in connected]
-            who = f"{_list(missed)} of" if missed else "none of"
-            logger.warning(
-                "no primary since %d s, and nothing can be acknowledged: cannot reach %s the voters %s",
-                for_s, who, _list(raft.members.voters),
-            )  # fmt: skip
+            voters = _list(raft.members.voters)
+            who = f"cannot reach {_list(missed)} of the voters {voters}" if missed else f"{voters} are connected"
+            logger.warning("no primary since %d s, and nothing can be acknowledged: %s", for_s, who)
 
     def _say_reached(self, node: int, reached: bool, now_ms: int) -> None:
         if not reached and node not in self._reached and now_ms < self._look_ms:

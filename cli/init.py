@@ -9,7 +9,6 @@ from typing import Final
 
 import click
 
-from ..peers.errors import AlreadyExists
 from . import output
 from .options import Options, Verb
 
@@ -25,21 +24,22 @@ EXAMPLE: Final = "daemon.toml"  # comes with the package, and explains every set
 def init(options: Options, directory: Path, node: int, force: bool) -> None:
     """Write DIR/daemon.toml, which explains every setting, and DIR/curve.key_secret, the secret key of a new node.
 
-    Shows the public key, which the daemon.toml of every node of its cluster has to list. A key that is there already is
-    kept: without it the node could not come back. In a pipe: config, key_file, public_key.
+    Shows the public key, which the daemon.toml of every node of its cluster has to list. What is there already is kept,
+    and the key shown once more: without it the node could not come back. In a pipe: config, key_file, public_key.
     """
     from ..peers.curve import make_keys, read_keys  # zmq: not for --help
 
     directory.mkdir(parents=True, exist_ok=True)
     config, key_file = directory / EXAMPLE, directory / KEY_FILE
-    if config.exists() and not force:
-        raise AlreadyExists(f"{config} exists already", "give --force to write it anew, or another folder")
     if key_file.exists():
         keys = read_keys(key_file)
         output.note(f"{key_file} is kept")
     else:
         keys = make_keys(key_file)
-    config.write_text(configuration(node, keys.public), encoding="utf-8")
+    if config.exists() and not force:
+        output.note(f"{config} is kept: --force writes it anew")
+    else:
+        config.write_text(configuration(node, keys.public), encoding="utf-8")
     output.one({"config": str(config), "key_file": str(key_file), "public_key": keys.public}, options.json)
 
 

@@ -24,6 +24,7 @@ from .raft.words import Append
 from .sockets import Context, Socket, Sockets, bind
 
 PUBLISH_HWM = 1000  # broadcasts waiting for one peer; further ones are dropped, and fetched by the peer
+TOLD_MAX = 100  # reasons why words were dropped, in one log
 HWM = 256  # the same of what goes to one peer alone: answers, votes, pieces of snapshots
 WORDS_MAX = 1024  # of one `receive`: bounds one turn, and so the time to the next heartbeat
 BYTES_MAX = 16 << 20
@@ -112,7 +113,7 @@ class PeerLinks:
         self._size = 0  # bytes of the current `receive`
         self._greet: dict[int, bool] = {}  # who is to be told that we are here, and whether to ask the same of it
         self._given_up: dict[int, float] = {}  # libzmq did so: when we try again
-        self._forged: set[tuple[int, int]] = set()  # who spoke for whom: was logged
+        self._told: set[str] = set()  # what was said of those whose words are dropped
         self._door: Doorkeeper | None = None
         try:
             if keys is not None:
@@ -272,6 +273,8 @@ class PeerLinks:
         route, frames = first.bytes, self._rest(router, [])
         # A node whose address we do not know may speak, too: whom to believe is for consensus to say.
         speaker = int(route) if route.isdigit() else 0
+        if speaker == self.node:
+            self._tell_dropped(f"another node has the id of this one, {speaker}")
         if route != b"%d" % speaker or speaker == self.node or not self._is_key_of(speaker, first):
             self.counters.foreign += 1
             return None
@@ -282,10 +285,15 @@ class PeerLinks:
         if self._door is None:
             return True
         node = int(first.get("User-Id") or 0)  # as the doorkeeper said
-        if node != speaker and (node, speaker) not in self._forged:
-            self._forged.add((node, speaker))
-            logger.warning("who has the key of node %d speaks as node %d: what it says is dropped", node, speaker)
+        if node != speaker:
+            self._tell_dropped(f"who has the key of node {node} speaks as node {speaker}")
         return node == speaker
+
+    def _tell_dropped(self, why: str) -> None:
+        """Say so in the log: each reason once, and no more of them than a mistake has."""
+        if why not in self._told and len(self._told) < TOLD_MAX:
+            self._told.add(why)
+            logger.warning("%s: what it says is dropped", why)
 
     def _hear_door(self, door: Socket) -> None:
         assert self._door is not None
@@ -326,10 +334,15 @@ class PeerLinks:
         counters = self.counters
         try:
             header = read_header(frames)
+            if header.cluster != self.cluster:
+                self._tell_dropped(f"node {speaker} is of the cluster {header.cluster!r:.80}, not of {self.cluster!r}")
+            elif header.sender != speaker:
+                self._tell_dropped(f"at the address of node {speaker} speaks node {header.sender}")
             if header.cluster != self.cluster or header.sender != speaker:
                 counters.foreign += 1
                 return None
             if self.disks.known.get(speaker) != header.disk and not self._meet(speaker, header.disk):
+                self._tell_dropped(f"node {speaker} comes with another data folder than it had")
                 counters.replaced += 1
                 return None
             newest = self._incarnations.get(speaker, 0)
@@ -338,6 +351,7 @@ class PeerLinks:
                 return None
             word, raws = read_word(header, frames)
         except Foreign:
+            self._tell_dropped(f"node {speaker} speaks another version of the protocol")
             counters.foreign += 1
             return None
         except BadFrames:

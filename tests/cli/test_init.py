@@ -1,5 +1,6 @@
 """penstock init: a configuration that holds, and a key that is never lost to it."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -33,11 +34,13 @@ def test_the_node_id_is_written_down(shell: Shell, tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_overwritten(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "daemon.toml").write_text("mine")
-    done = shell("init", str(tmp_path))
-    assert done.returncode == 7
-    assert "--force" in done.stderr
+    done = shell("init", str(tmp_path), "--json")
+    assert done.returncode == 0
+    assert "daemon.toml is kept: --force" in done.stderr
     assert (tmp_path / "daemon.toml").read_text() == "mine"
-    assert not (tmp_path / "curve.key_secret").exists()
+    (again,) = shell.json("init", str(tmp_path))
+    assert again == json.loads(done.stdout), "the key that was missing was made, and is shown again"
+    assert read_keys(tmp_path / "curve.key_secret").public == again["public_key"]
 
 
 def test_force_writes_the_configuration_anew_and_keeps_the_key(shell: Shell, tmp_path: Path) -> None:

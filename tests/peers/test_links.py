@@ -160,7 +160,7 @@ def test_receive_is_bounded_and_says_if_it_left_something_behind(pair: tuple[Nod
 # -- rule 19: nobody speaks for another -------------------------------------------------------------------------------
 
 
-def test_rule_19_a_word_of_another_cluster_is_dropped(make: Make) -> None:
+def test_rule_19_a_word_of_another_cluster_is_dropped(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     one, two = make(1), make(2, cluster="other")
     for node, other in ((one, two), (two, one)):
         node.links.add_peer(other.node, other.links.address)
@@ -168,6 +168,8 @@ def test_rule_19_a_word_of_another_cluster_is_dropped(make: Make) -> None:
     one.links.send([(2, Stale(9, 1))])
     until(lambda: has_published(one) and two.links.counters.foreign > 3, two)
     assert two.heard == []
+    told = [record.getMessage() for record in caplog.records if "not of 'other'" in record.getMessage()]
+    assert told == ["node 1 is of the cluster 'c', not of 'other': what it says is dropped"]
 
 
 @pytest.mark.parametrize("route", [b"", b"1", b"03", b"+3", b"x"])
@@ -178,18 +180,24 @@ def test_rule_19_a_word_sent_under_anothers_name_is_dropped(make: Make, stranger
     assert node.heard == []
 
 
-def test_rule_19_a_word_under_our_own_name_is_dropped(make: Make, stranger: Say) -> None:
+def test_rule_19_a_word_under_our_own_name_is_dropped(
+    make: Make, stranger: Say, caplog: pytest.LogCaptureFixture
+) -> None:
     node = make(2)
     stranger(node, b"2", frames_of(Stale(9, 2), "c", 1, 7))
     until(lambda: node.links.counters.foreign, node)
     assert node.heard == []
+    assert "another node has the id of this one, 2: what it says is dropped" in caplog.messages
 
 
-def test_rule_19_a_word_published_by_another_than_its_sender_is_dropped(make: Make) -> None:
+def test_rule_19_a_word_published_by_another_than_its_sender_is_dropped(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     two, three = make(2), make(3)
     two.links.add_peer(1, PeerAddress(three.links.address.listen, three.links.address.publish))
     until(lambda: has_published(three) and two.links.counters.foreign, two)
     assert two.heard == []
+    assert "at the address of node 1 speaks node 3: what it says is dropped" in caplog.messages
 
 
 def test_rule_7_a_node_on_another_disk_than_it_is_known_on_is_not_heard_and_is_told(make: Make) -> None:
