@@ -17,7 +17,8 @@ OK: Final = 0
 FAILED: Final = 1  # the job or the check failed
 USAGE: Final = 2
 NO_PRIMARY: Final = 5
-INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count it
+SIGNALLED: Final = 128  # and the number of the signal, as shells count it
+INTERRUPTED: Final = SIGNALLED + signal.SIGINT
 
 EXIT_CODES: Final[dict[type[Exception], int]] = {
     errors.JobFailed: FAILED,

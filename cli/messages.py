@@ -11,7 +11,7 @@ import click
 
 from ..peers.errors import InvalidArgument
 from . import output
-from .exits import INTERRUPTED, stop_by_signal
+from .exits import SIGNALLED, stop_by_signal
 from .options import Options, Verb, complete_names, duration
 from .places import place
 from .sending import given, sending_options
@@ -90,7 +90,7 @@ def pull(
             if ack:
                 consumer.ack_many(messages).wait(timeout=options.patience)
     if signals:
-        return INTERRUPTED
+        return SIGNALLED + signals[0]
     if not taken:
         output.note(f"nothing came within {wait:g} s")
     return 0 if taken else NOTHING_CAME

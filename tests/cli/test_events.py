@@ -5,7 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
+from subprocess import PIPE
 from typing import Any
+
+from kit.daemons import until
+
+import penstock
+from penstock.cli.ports import HeldPorts
+from penstock.cli.private import PrivateDaemon
 
 
 def test_events_are_printed_as_they_were_told(shell: Any, queue: str) -> None:
@@ -39,3 +47,23 @@ def test_events_stream_until_they_are_interrupted(shell: Any, queue: str) -> Non
             pass
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
+
+
+def test_a_stream_of_events_waits_for_a_daemon_that_is_away() -> None:
+    words = [sys.executable, "-m", "penstock.cli", "events", "queue.created"]
+    ports = HeldPorts()
+    with closing(ports), PrivateDaemon(listen=ports.endpoint()) as daemon:
+        environment = os.environ | {"PENSTOCK_ENDPOINT": daemon.endpoint}
+        with subprocess.Popen(words, stdout=PIPE, stderr=PIPE, env=environment, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            with penstock.connect(daemon.endpoint) as client:
+                until(lambda: client.status()["parked"], "it watches")
+            daemon.kill()
+            assert "events go on once there is one" in process.stderr.readline()
+            daemon.start()
+            with penstock.connect(daemon.endpoint) as client:
+                client.create_queue("later")
+            assert "\tlater\t" in process.stdout.readline()
+            process.terminate()
+            assert process.wait(20) == 143
