@@ -139,9 +139,11 @@ def arguments_for(task: Task[..., Any], value: Any) -> dict[str, Any]:
 def task_of(queue: str, module: str | None, name: str | None) -> Task[..., Any] | None:
     """The task for QUEUE that checks the arguments; None: no module is named, and ours has none for that queue, so
     that the pool will see. Raises InvalidArgument if the module has none, or several and `name` does not say which."""
+    from ..compute.no_mpi import mpi_left_alone
     from ..compute.task import load_tasks
 
-    found = load_tasks(module or FORECAST).values()
+    with mpi_left_alone():
+        found = load_tasks(module or FORECAST).values()
     tasks = {task.name: task for task in found if task.queue == queue}
     if not tasks:
         if module is None:

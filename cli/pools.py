@@ -155,9 +155,11 @@ def _running(state: dict[str, Any]) -> str:
 
 
 def _only_queue(tasks: str) -> str:
+    from ..compute.no_mpi import mpi_left_alone
     from ..compute.task import load_tasks
 
-    queues = sorted({task.queue for task in load_tasks(tasks).values()})
+    with mpi_left_alone():
+        queues = sorted({task.queue for task in load_tasks(tasks).values()})
     if len(queues) != 1:
         raise InvalidArgument(f"the tasks of {tasks} are for {', '.join(queues)}", "say which with --queue")
     return queues[0]

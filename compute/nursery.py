@@ -18,6 +18,7 @@ from typing import NamedTuple
 from .cancels import Cancels
 from .helper import Helper
 from .memory import keep_freed_memory
+from .no_mpi import leave_mpi_alone
 from .orphans import die_with_parent
 from .settings import WorldSettings
 from .slots import Slots
@@ -79,6 +80,7 @@ def _main(control_fd: int, parent: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends us in order
     settings = WorldSettings.from_environment()
     sys.path[:] = settings.search
+    leave_mpi_alone()
     tasks = tasks_of_queue(settings.module, settings.queue)
     slots, cancels = Slots(settings.slots, settings.ranks), Cancels(settings.cancels)
     control = socket.socket(fileno=control_fd)
@@ -130,6 +132,8 @@ def _wait(control: socket.socket, pid: int) -> bool:
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return False
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # what its jobs have started; now, while the dead helper keeps its number
         _, status = os.waitpid(pid, 0)
         control.sendall(_NOTE.pack(_ENDED, pid, os.waitstatus_to_exitcode(status)))
         return True

@@ -20,6 +20,7 @@ from ..peers.logs import log_to_stderr
 from ..peers.units import Duration, duration_ms
 from .launch import command_of
 from .memory import keep_freed_memory
+from .no_mpi import mpi_left_alone
 from .orphans import die_with_parent, started_ticks
 from .registry import PoolState, StateFile, own_folder, pool_status, read_state, wait_until
 from .runner import CANCEL_GRACE_S
@@ -96,7 +97,8 @@ def run_pool(config: PoolConfig) -> int:
 
 def plan_of(config: PoolConfig) -> WorldPlan:
     """The plan of a pool's worlds. Raises as `run_pool` does."""
-    tasks = tasks_of_queue(config.tasks, config.queue)
+    with mpi_left_alone():
+        tasks = tasks_of_queue(config.tasks, config.queue)
     for task in tasks.values():
         if isinstance(task.ranks, int) and task.ranks > config.ranks:
             raise InvalidArgument(

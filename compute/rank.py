@@ -134,6 +134,7 @@ def main() -> None:
         sys.stderr.write(f"rank {links.rank}: its helper processes cannot be started\n")
         sys.stderr.flush()
         MPI.COMM_WORLD.Abort(1)
+        os._exit(1)  # the launcher takes a moment
     worker.close()
     nursery.close()
     links.close()

@@ -137,6 +137,18 @@ def test_a_collective_job_runs_on_all_ranks_and_rank_0_answers(start: Start) -> 
     assert squares_are_done(run.outcomes, 302)
 
 
+def test_a_module_of_tasks_may_import_mpi_which_begins_in_the_ranks_only(start: Start) -> None:
+    run = start([("largest", {"n": 7}), ("began", {})], tasks="mpi_tasks").finish()
+    assert run.outcomes == {0: ("done", 7), 1: ("done", False)}
+    assert run.state.restarts == 0
+
+
+def test_what_a_job_has_started_ends_with_its_helper(start: Start, eventually: Callable[..., Any]) -> None:
+    run = start([("starts", {"die": False}), ("starts", {"die": True})], tasks="mpi_tasks", ranks=1).finish()
+    assert run.outcomes[1][1]["type"] == "WorkerDied"
+    eventually(lambda: started_ticks(run.outcomes[0][1]) is None, "the end of what the first job has started")
+
+
 def test_a_collective_job_may_ask_for_some_ranks(start: Start) -> None:
     run = start([("pair", {})] * 5 + SQUARES, ranks=3).finish()
     assert all(run.outcomes[place] == ("done", 2) for place in range(5))
