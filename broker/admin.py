@@ -67,6 +67,7 @@ def purge(state: State, command: m.Purge) -> Answer:
     for first, end in waiting_parts(state, queue, 0, queue.next) if queue.notes.rows or queue.dependents else ():
         queue.notes.drop(first, end)
         state.parent_ends += queue.dependents.ended(first, end, "purged")  # to who waits for it, that is a failure
+    queue.held.clear()
     count = queue.groups[""].take_all_waiting(queue.next, leased)
     state.ended[queue.name] = None
     state.drop(queue)

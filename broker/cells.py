@@ -1,15 +1,18 @@
-"""Small rows of several kinds, told apart by how their keys begin: the shelves of groups, and the ids of messages."""
+"""Small rows of several kinds, told apart by how their keys begin: shelves, ids of messages, and who waits for whom."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from .cell_map import CellMap
 from .extents import Reader
 from .groups import Group
 from .queues import Queue
 from .shelf_cells import chunks_of
 
 SHELF = b"h"  # then the queue, the group, and the cell of the shelf
+HELD, AWAITED = b"w", b"a"  # then the queue: its batches that wait, and what of it is waited for
 SOME = 1_000  # cells read at a time
 
 
@@ -18,6 +21,8 @@ def take_cells(queue: Queue) -> dict[bytes, bytes | None]:
     cells = queue.uniques.take_changes()
     for (group_id, cell), packed in queue.take_shelves().items():
         cells[_of_group(queue.id, group_id) + cell] = packed
+    for kind, kept in _families(queue):
+        cells |= kept.take_changes(kind + queue.id.to_bytes(4, "big"))
     return cells
 
 
@@ -26,6 +31,17 @@ def restore_shelf(reader: Reader, queue_id: int, group: Group) -> None:
     prefix = _of_group(queue_id, group.id)
     for number, packed, gone in chunks_of(_read(reader, prefix)):
         group.shelf.restore(number, packed, gone)
+
+
+def restore_families(reader: Reader, queue: Queue) -> None:
+    """Who waits for whom, as far as the disk knows."""
+    for kind, kept in _families(queue):
+        kept.restore(_read(reader, kind + queue.id.to_bytes(4, "big")))
+    queue.dependents.restored()
+
+
+def _families(queue: Queue) -> tuple[tuple[bytes, CellMap[Any]], ...]:
+    return (HELD, queue.held), (AWAITED, queue.dependents.awaited)
 
 
 def _read(reader: Reader, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

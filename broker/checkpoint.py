@@ -11,8 +11,8 @@ import msgpack
 from ..peers.log import Entry, HardState
 from ..peers.messages import Address
 from ..peers.raft.words import Members
-from .cells import restore_shelf, take_cells
-from .dependents import Dependents, Held, ParentEnd
+from .cells import restore_families, restore_shelf, take_cells
+from .dependents import ParentEnd
 from .extents import Extent, Outcome
 from .groups import Group, Lease, Span
 from .keys import KeyOrder
@@ -114,6 +114,7 @@ def digest(model: Model) -> str:
     for id, queue in sorted(state.by_id.items()):
         parts.append(_pack_queue(queue, leases.get(id, [])))
         parts += [group.shelf.pack() for group in queue.groups.values()]
+        parts += [queue.held.pack(), queue.dependents.awaited.pack()]
     parts += [_pack_session(session) for _, session in sorted(state.sessions.items())]
     return hashlib.sha256(msgpack.packb(parts)).hexdigest()
 
@@ -124,7 +125,6 @@ def _pack_meta(state: State) -> bytes:
             "applied": state.applied,
             "stamp_ms": state.stamp_ms,
             "next_queue_id": state.next_queue_id,
-            "held": sorted(state.held.items()),
             "parent_ends": list(state.parent_ends),
             "last_event": state.last_event,
             "schedules": state.schedules.pack(),
@@ -152,7 +152,7 @@ def _pack_queue(queue: Queue, leases: list[Lease]) -> list[Any]:
     return [
         queue.id, queue.name, queue.kind, queue.options._asdict(), queue.created_ms, queue.paused, queue.next,
         queue.dropped, queue.bytes, queue.trimmed, queue.deleted, queue.outcomes.pack(), queue.notes.pack(),
-        queue.holes.pack(), queue.next_group_id, queue.has_properties, queue.uniques.count, queue.dependents.pack(),
+        queue.holes.pack(), queue.next_group_id, queue.has_properties, queue.uniques.count,
         queue.rate.next_us,
         [_pack_group(group, of_group.get(group.name, [])) for group in queue.groups.values()],
     ]  # fmt: skip
@@ -180,7 +180,6 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
     state.last_event = tuple(fields["last_event"])
     state.schedules.restore(fields["schedules"])
     state.shares = dict(fields["shares"])
-    state.held = {tuple(child): Held(*held) for child, held in fields["held"]}
     state.parent_ends = deque(ParentEnd(*end) for end in fields["parent_ends"])
     state.addresses = {node: Address(*address) for node, address in fields["addresses"]}
     state.disks = dict(fields["disks"])
@@ -198,7 +197,7 @@ def restore(model: Model, meta: bytes | None, queues: list[bytes], sessions: lis
 def _unpack_queue(state: State, fields: Any) -> None:
     (
         id, name, kind, options, created_ms, paused, next_offset, dropped, size, trimmed, deleted, outcomes, noted,
-        holes, next_group_id, has_properties, ids, dependents, rate_us, groups,
+        holes, next_group_id, has_properties, ids, rate_us, groups,
     ) = fields  # fmt: skip
     queue = Queue(id, name, kind, with_options(Options(), options), created_ms, state.reader, state.known, next_offset)
     queue.paused, queue.dropped, queue.bytes, queue.trimmed, queue.deleted = paused, dropped, size, trimmed, deleted
@@ -206,7 +205,8 @@ def _unpack_queue(state: State, fields: Any) -> None:
     queue.notes.restore(noted)
     queue.holes = RangeSet.unpack(holes)
     queue.next_group_id, queue.has_properties, queue.uniques.count = next_group_id, has_properties, ids
-    queue.dependents, queue.rate.next_us = Dependents.unpack(dependents), rate_us
+    queue.rate.next_us = rate_us
+    restore_families(state.reader, queue)
     queue.groups = {}
     state.by_id[id] = queue
     if deleted:

@@ -11,7 +11,7 @@ from .expiry import end
 from .groups import Group, Span
 from .options import QUEUE
 from .queues import Queue
-from .shelf import HELD, READY
+from .shelf import HELD, READY, Spot
 from .state import State
 
 CANCEL, RELEASE = "cancel", "release"  # what becomes of a job when one of its parents fails
@@ -47,7 +47,7 @@ def hold(
     on_failure = asked.get("on_failure", CANCEL)
     if not left and not (failed and on_failure == CANCEL):
         return False
-    state.held[child] = Held(first + count, left, on_failure, due_ms)
+    queue.held.put((first,), Held(first + count, left, on_failure, due_ms))
     if failed:
         state.parent_ends.append(ParentEnd(*child, 0, True))
     return True
@@ -77,19 +77,18 @@ def tell_children(state: State) -> None:
         if not state.parent_ends:
             return
         queue_id, first, ended, failed = state.parent_ends.popleft()
-        child = (queue_id, first)
-        held, queue = state.held.get(child), state.by_id.get(queue_id)
-        if held is None or queue is None or queue.deleted:
-            state.held.pop(child, None)
+        queue = state.by_id.get(queue_id)
+        held = None if queue is None else queue.held.pop((first,))
+        if queue is None or held is None:
             continue
         state.touched_queues.add(queue_id)
-        held = state.held[child] = held._replace(left=held.left - ended)
+        held = held._replace(left=held.left - ended)
         if failed and held.on_failure == CANCEL:
-            del state.held[child]
             _cancel(state, queue, first, held.end)
         elif held.left <= 0:
-            del state.held[child]
             _release(state, queue, first, held)
+        else:
+            queue.held.put((first,), held)
 
 
 def _cancel(state: State, queue: Queue, first: int, stop: int) -> None:
@@ -110,18 +109,17 @@ def _release(state: State, queue: Queue, first: int, held: Held) -> None:
     state.wake_group(queue.name, group.name)
 
 
-def _held_spots(group: Group, first: int, stop: int) -> list[Any]:
+def _held_spots(group: Group, first: int, stop: int) -> list[Spot]:
     found = []
-    for spot in group.shelf.spots(first):
-        if spot.first >= stop:
-            break
-        if spot.due_ms == HELD:
+    while first < stop:
+        spot = group.shelf.at(first)
+        if spot is not None and spot.due_ms == HELD:
             found.append(spot)
+        first = first + 1 if spot is None else spot.end
     return found
 
 
 def forget_queue(state: State, queue: Queue) -> None:
     """The queue is deleted: who waited for its jobs counts them as failed; who waited in it is gone."""
-    state.parent_ends += [ParentEnd(*child, 0, True) for child in queue.dependents.all_children()]
-    for child in [child for child in state.held if child[0] == queue.id]:
-        del state.held[child]
+    state.parent_ends += [ParentEnd(*child, 0, True) for child in queue.dependents.take_all()]
+    queue.held.clear()

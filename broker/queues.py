@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..peers.errors import QueueFull
-from .dependents import Dependents
+from .cell_map import CellMap
+from .dependents import Dependents, Held
 from .extents import Extent, Extents, Known, Reader
 from .groups import Group
 from .keys import KeyOrder
@@ -56,6 +57,7 @@ class Queue:
         self.has_properties = False  # whether any message ever had some: only then is it worth a look
         self.uniques = Uniques(id, reader)
         self.dependents = Dependents()  # what waits for jobs of this queue
+        self.held: CellMap[Held] = CellMap(1, lambda packed: Held(*packed))  # its batches that wait, by first offset
         self.rate = Rate()
         self.shelved: dict[tuple[int, bytes], bytes | None] = {}  # (group id, cell) of groups that are gone
 

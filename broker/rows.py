@@ -12,7 +12,7 @@ import msgpack
 from ..peers.log import verify
 from .folder import StartError
 
-FORMAT = 4  # of the rows on disk; another number is refused. A test knows what has which number
+FORMAT = 5  # of the rows on disk; another number is refused. A test knows what has which number
 TABLES = (b"log", b"extents", b"outcomes", b"steps", b"state", b"pins", b"notes", b"cells")
 Raw = Any  # bytes, or a view of them
 # Rows of `state` that are a node's own: how it writes, what it voted, on which disk it is, and on which others are.

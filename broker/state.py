@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..peers.errors import NotFound
 from ..peers.messages import Address
 from .cells import take_cells
-from .dependents import Held, ParentEnd
+from .dependents import ParentEnd
 from .events import TEXT_MAX, TYPES, Told
 from .extents import Extent, Known, Outcome, Reader
 from .groups import Group, Lease
@@ -64,7 +64,6 @@ class State:
         self.sessions: dict[int, Session] = {}
         self.addresses: dict[int, Address] = {}  # of all nodes that ever belonged
         self.disks: dict[int, int] = {}  # of the members, as of the last change of them
-        self.held: dict[tuple[int, int], Held] = {}  # batches that wait for their parents, by (queue id, first offset)
         self.parent_ends: deque[ParentEnd] = deque()  # that children are yet to be told of
         self.shares: dict[int, int] = {}  # log entries that more than one extent points at: how many more
         self.schedules = Schedules()

@@ -5,7 +5,7 @@ from typing import Any
 import msgpack
 from kit.world import Client, World
 
-from penstock.broker.dependents import Held, ParentEnd
+from penstock.broker.dependents import Awaited, Held, ParentEnd
 from penstock.broker.extents import Extent, Outcome
 from penstock.broker.groups import Span
 from penstock.broker.notes import Note
@@ -16,10 +16,10 @@ from penstock.testing.memory import MemoryDisk
 # What a start relies on. Has it changed? Then give broker.rows.FORMAT the next number, and write that and the change
 # here; options of queues, commands, and fields at their end need none, for those who lack them have defaults.
 SHAPES = {
-    4: {
+    5: {
         "tables": "log extents outcomes steps state pins notes cells",
-        "meta": "addresses applied disks held last_event next_queue_id parent_ends schedules shares stamp_ms",
-        "queue": 20,
+        "meta": "addresses applied disks last_event next_queue_id parent_ends schedules shares stamp_ms",
+        "queue": 19,
         "group": 10,
         "lease": 6,
         "session": 7,
@@ -27,7 +27,8 @@ SHAPES = {
         "outcome": "first count home start each status reason attempt failures stamp_ms dead_offset submitted_ms "
         "started_ms owner",
         "note": "first end failures error progress lines dropped again",
-        "held": 4,
+        "held": "end left on_failure due_ms",
+        "awaited": "left times",
         "parent_end": 4,
         "span": 4,
         "spot": 7,
@@ -59,7 +60,8 @@ def shape() -> dict[str, Any]:
         "extent": " ".join(Extent._fields),
         "outcome": " ".join(Outcome._fields),
         "note": " ".join(Note._fields),
-        "held": len(Held._fields),
+        "held": " ".join(Held._fields),
+        "awaited": " ".join(Awaited._fields),
         "parent_end": len(ParentEnd._fields),
         "span": len(Span._fields),
         "spot": FIELDS,

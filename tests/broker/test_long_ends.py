@@ -44,7 +44,7 @@ def statuses(client: Client, first: int, count: int) -> list[str]:
 
 
 def waiting(world: World) -> int:
-    return len(world.node.desk.state.held)
+    return sum(len(queue.held.values) for queue in world.node.desk.state.by_id.values())
 
 
 @pytest.mark.parametrize("checkpoints", [OFTEN, 4, NEVER])
