@@ -59,6 +59,7 @@ def task_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--array", type=indices, metavar="1-500", help="A job for each of these numbers; each finds its own as `index`."
 )
+@click.option("--after-each", metavar="ID", help="Jobs of which each waits for its own: the first for the first.")
 @sending_options
 @click.option("--time-limit", type=duration, help="How long it may run, not as its task has it.")
 @click.option(
@@ -75,6 +76,7 @@ def submit(
     queue: str,
     arguments: str | None,
     array: list[int] | None,
+    after_each: str | None,
     tasks: str | None,
     task: str | None,
     wait: bool,
@@ -93,6 +95,8 @@ def submit(
     else:
         many = list(_values(arguments))
     chosen = _options(values, len(many))
+    if after_each is not None:
+        chosen["afters"] = _one_each(after_each, len(many))
     known = task_of(queue, tasks, task)
     send = _unchecked(queue, task, many, chosen) if known is None else _checked(known, many, chosen)
     with options.connect() as client:
@@ -114,6 +118,17 @@ def _options(values: dict[str, Any], count: int) -> dict[str, Any]:
             raise InvalidArgument(f"--id is given for {count} jobs", "an id is that of one job")
         chosen["ids"] = [id]
     return chosen
+
+
+def _one_each(id: str, count: int) -> list[str]:
+    """The ids of `count` jobs. Raises InvalidArgument if the id names more or fewer."""
+    from ..client.ids import parse_array_id
+
+    queue, spans = parse_array_id(id)
+    named = sum(length for _, length in spans)
+    if named != count:
+        raise InvalidArgument(f"--after-each {id} names {named} jobs, and {count} are submitted", "give one for each")
+    return [f"{queue}/{offset}" for first, length in spans for offset in range(first, first + length)]
 
 
 Send = Callable[["Client"], "JobArray"]

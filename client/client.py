@@ -272,10 +272,10 @@ class Client(Waiting, BaseClient[Producer, Consumer, Message, Job, JobArray, Sch
         """Submit many jobs, in batches of at most 5000 jobs or 4 MiB; each batch is durable as a whole or not at all.
 
         Returns the jobs in the order of their arguments, durable. options: as `submit` has, for all of them, with
-        `ids`, `delays` or `dues`, one for each job, in place of id, delay and due (see ArrayOptions). `gather`: a queue
-        (or a task) and arguments: one job more, which runs when all the others are done, and is cancelled if one of
-        them is not; it is given their ids (`current_job().parents`), and is the `gather` of what comes back. Raises as
-        `submit`; then some batches may be durable.
+        `ids`, `delays`, `dues` or `afters`, one for each job, in place of id, delay, due and after (see ArrayOptions).
+        `gather`: a queue (or a task) and arguments: one job more, which runs when all the others are done, and is
+        cancelled if one of them is not; it is given their ids (`current_job().parents`), and is the `gather` of what
+        comes back. Raises as `submit`; then some batches may be durable.
         """
         return self._run(self._submit_many(queue, many_args, task, gather, options))
 

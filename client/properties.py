@@ -86,7 +86,10 @@ class JobOptions(SendOptions, WorkOptions, total=False):
 
 
 class ArrayOptions(BatchOptions, WorkOptions, total=False):
-    """Those of several jobs: BatchOptions and WorkOptions."""
+    """Those of several jobs: BatchOptions and WorkOptions. afters: what each of them waits for, as `after` has it, None
+    where for nothing; jobs side by side that wait for the same share a batch."""
+
+    afters: Sequence[After | None] | None
 
 
 class Shape(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, Protocol
 
 from ..peers import values
@@ -11,7 +12,7 @@ from ..peers.units import duration_ms
 from .headers import TASK, TIME_LIMIT, Header, one_header, with_own
 from .ids import Span, parse_id
 from .producer import BaseProducer, R
-from .properties import pack_batch
+from .properties import pack_after, pack_batch
 from .several import several
 from .steps import Steps
 
@@ -34,18 +35,19 @@ def submit_many(
     """Send them and wait until all are durable: the jobs, and the place in the log behind which they end. Raises the
     first refusal, after all have their answers."""
     packed = [values.pack(args) for args in several(many_args, "many_args", "values, one for each job")]
-    args = pack_batch({name: value for name, value in options.items() if name not in WORK}, len(packed))
-    args["jobs"] = True  # a topic has none
-    header = with_own(work_header(options, task), args)
+    work = work_header(options, task)
     give_back = _gives_back(options)
-    sent: list[tuple[R, int, int]] = []
-    for first, batch in batches(packed, min(SUBMIT_MAX, producer.max_batch)):
-        receipt = yield from _send(producer, batch, header, _part(args, first, first + len(batch)))
-        sent.append((receipt, first, len(batch)))
+    sent: list[tuple[R, int, int, Header, Mapping[str, Any]]] = []
+    for start, end, args in _runs(options, len(packed)):
+        header = with_own(work, args)
+        for place, batch in batches(packed[start:end], min(SUBMIT_MAX, producer.max_batch)):
+            first = start + place
+            receipt = yield from _send(producer, batch, header, _part(args, first, first + len(batch)))
+            sent.append((receipt, first, len(batch), header, args))
     spans: list[Span] = []
     cursors: list[int] = []
     refusal: PenstockError | None = None
-    for receipt, first, count in sent:
+    for receipt, first, count, header, args in sent:
         try:
             spans.append(((yield from receipt.landed()), count))
             cursors.append(receipt.log_index)
@@ -62,6 +64,31 @@ def submit_many(
     if refusal is not None:
         raise refusal
     return spans, min(cursors, default=0)
+
+
+def _runs(options: Mapping[str, Any], count: int) -> Iterator[tuple[int, int, Mapping[str, Any]]]:
+    """The places of jobs that wait for the same, from one up to another, with their arguments: what shares a batch
+    shares its parents. Raises InvalidArgument."""
+    shared = {name: value for name, value in options.items() if name not in WORK and name != "afters"}
+    afters = options.get("afters")
+    if afters is None:
+        yield 0, count, {**pack_batch(shared, count), "jobs": True}  # a topic has none
+        return
+    if options.get("after") is not None:
+        raise InvalidArgument("after and afters are both given", "give one of them")
+    afters = several(afters, "afters", "one for each job")
+    each = [[] if after is None else pack_after(after, "afters") for after in afters]
+    if len(each) != count:
+        raise InvalidArgument(
+            f"{len(each)} afters for {count} jobs", "give one for each job, None where it waits for none"
+        )
+    waiting = pack_batch({**shared, "after": next((after for after in afters if after is not None), None)}, count)
+    free = {name: value for name, value in waiting.items() if name not in ("after", "on_failure")}
+    start = 0
+    for parents, places in groupby(range(count), each.__getitem__):
+        end = start + sum(1 for _ in places)
+        yield start, end, {**(waiting | {"after": parents} if parents else free), "jobs": True}
+        start = end
 
 
 def batches(packed: list[bytes], count_max: int) -> Iterator[tuple[int, list[bytes]]]:

@@ -194,6 +194,13 @@ def test_a_task_that_its_module_does_not_have_is_refused_with_those_it_has(shell
     assert "the queue forecast has the tasks forecast" in done.stderr
 
 
+def test_each_job_of_an_array_waits_for_its_own(shell: Any, queue: str) -> None:
+    shell.ok("job", "submit", queue, "--array", "0-2", "{}")
+    assert shell("job", "submit", queue, "--array", "0-2", "{}", "--after-each", f"{queue}/0-1").returncode == 2
+    shell.ok("job", "submit", queue, "--array", "0-2", "{}", "--after-each", f"{queue}/0-2")
+    assert [shell.json("job", "show", f"{queue}/{n}")[0]["parents"] for n in (3, 5)] == [[f"{queue}/0"], [f"{queue}/2"]]
+
+
 def test_a_slip_in_the_number_of_an_array_is_refused_at_once(shell: Any, queue: str) -> None:
     shell.ok("job", "submit", queue, "--array", "1-20")
     slip = f"{queue}/0-99999999999999"

@@ -55,6 +55,36 @@ def test_a_slip_in_the_number_of_an_array_is_refused_at_once(client: penstock.Cl
     assert jobs.statuses() == {"queued": 10}
 
 
+def test_each_job_of_an_array_waits_for_its_own(client: penstock.Client, queue: str) -> None:
+    first = client.submit_many(queue, range(4))
+    client.create_queue(f"{queue}-next")
+    afters = [None, first[0], first[1], [first[2], first[3].id], first, None]
+    later = client.submit_many(f"{queue}-next", range(6), afters=afters, on_failure="release", ids=list("abcdef"))
+    assert [job.describe().parents for job in later] == [
+        (), (f"{queue}/0",), (f"{queue}/1",), (f"{queue}/2-3",), (f"{queue}/0-3",), (),
+    ]  # fmt: skip
+    assert [job.describe().own_id for job in later] == list("abcdef")
+    assert later.statuses() == {"queued": 2, "waiting": 4}
+    fail_odd(client, queue, 2)
+    assert [job.status() for job in later] == ["queued", "queued", "queued", "waiting", "waiting", "queued"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"afters": ["work/1"]}, "1 afters for 2 jobs"),
+        ({"afters": "work/1"}, "afters is 'work/1'"),
+        ({"afters": ["work/1", 7]}, "afters is 7"),
+        ({"afters": ["work/1", None], "after": "work/1"}, "after and afters are both given"),
+        ({"afters": [None, None], "on_failure": "release"}, "on_failure is given, and after is not"),
+    ],
+)
+def test_what_an_array_cannot_wait_for_is_refused(client: penstock.Client, queue: str, options: Any, said: str) -> None:
+    with pytest.raises(penstock.InvalidArgument, match=said):
+        client.submit_many(queue, range(2), **options)
+    assert client.describe(queue).next == 0
+
+
 def test_only_what_failed_of_an_array_is_retried(client: penstock.Client, queue: str) -> None:
     jobs = client.submit_many(queue, range(6))
     fail_odd(client, queue, 6)
