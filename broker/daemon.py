@@ -9,7 +9,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from random import SystemRandom
@@ -30,6 +30,7 @@ from .bulletin import SAY_MS, Bulletin
 from .commits import Commits
 from .config import Config, load, reloadable
 from .desk import Limits
+from .fitting import check_address, check_members
 from .folder import check_not_lost, join_anew
 from .garbage import Garbage
 from .host import raise_file_limit, tell_systemd
@@ -130,6 +131,7 @@ class Daemon:
     ) -> Peering:
         """The sockets to the other nodes."""
         cluster, me = self.config.cluster, self.config.node.id
+        check_address(self.config, self.node.desk.state.addresses | self.node.raft.addresses)
         keys = self._keys()
         incarnation = _next_incarnation(self.store.folder)
         addresses = {peer.id: PeerAddress(peer.listen, peer.publish, peer.public_key) for peer in cluster.peers}
@@ -179,7 +181,7 @@ class Daemon:
             raise StartError(f"{store.folder}: {fault}", hint) from fault
         self.clock.not_before(start.stamp_ms)
         now_ms = self.clock.now_ms()
-        self._check_alone(start.history[-1][1].everyone)
+        check_members(config, start.history[-1][1].everyone)
         timing = Timing(config.cluster.election_ms, config.cluster.heartbeat_ms)
         raft = start.raft(config.node.id, timing, SystemRandom(), now_ms)
         about = {
@@ -189,18 +191,6 @@ class Daemon:
         }  # fmt: skip
         addresses = {peer.id: peer.address for peer in config.cluster.peers}
         return Node(start.model, raft, store, SystemRandom(), limits_of(config), about, now_ms, addresses), found
-
-    def _check_alone(self, members: Sequence[int]) -> None:
-        """Without other nodes in the configuration it would wait for their votes for ever. Raises StartError."""
-        me = self.config.node.id
-        if not self.config.cluster.peers and tuple(members) != (me,):
-            nodes = ", ".join(map(str, members))
-            raise StartError(
-                f"the data in {self.store.folder} is that of a cluster of the nodes {nodes}, and the configuration is "
-                f"that of node {me} alone",
-                "start it with the daemon.toml that lists these nodes as [[cluster.peer]], and has the right node.id; "
-                "to go on without the others for good: penstock cluster force-new",
-            )
 
     def _first_members(self) -> Members:
         cluster = self.config.cluster

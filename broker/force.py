@@ -64,7 +64,10 @@ def _rewrite(store: Store, config: Config) -> Forced:
     term = known.term + 1
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     told = f"force-new at {at}; until then these voted: {known.members.voters}"
-    change = SetMembers((me,), (), known.addresses, ((me, found.disk),))
+    # Alone it may move: perhaps its data was restored on another machine.
+    addresses = {node: (node, *where) for node, *where in known.addresses}
+    addresses |= {peer.id: (peer.id, *peer.address) for peer in config.cluster.peers if peer.id == me}
+    change = SetMembers((me,), (), tuple(addresses.values()), ((me, found.disk),))
     entry = Entry(known.index + 1, term, known.stamp_ms, 0, 0, change, told.encode())
     store.commit(Writes(None, [entry], HardState(term, me), None))
     store.flush()

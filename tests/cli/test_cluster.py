@@ -250,6 +250,28 @@ def test_a_daemon_that_was_alone_becomes_a_cluster_with_all_it_has(tmp_path: Pat
         assert [it["body"] for it in Shell(other.endpoint).json("pull", "work", "--ack")] == ["kept"]
 
 
+def test_a_node_keeps_its_address_with_its_id_and_moves_only_alone(
+    own_cluster: PrivateCluster, ports: HeldPorts, tmp_path: Path
+) -> None:
+    shell, node = shell_of(own_cluster), own_cluster.nodes[2]
+    shell.ok("queue", "create", "work")
+    own_cluster.settle(lag_max=0)
+    shell.ok("cluster", "snapshot")
+    node.stop()
+    moved, elsewhere = tmp_path / "moved.toml", ports.endpoint()
+    moved.write_text((node.folder / "daemon.toml").read_text().replace(node.listen, elsewhere))
+    words = ("--config", str(moved), "--data", str(node.data))
+    refused = shell("serve", *words)
+    assert refused.returncode == 1
+    assert f"the cluster knows node 2 at {node.listen}" in refused.stderr
+    assert elsewhere in refused.stderr
+    shell.ok("cluster", "force-new", "--yes", *words)
+    with PrivateDaemon(moved.read_text(), node.folder, elsewhere) as alone:
+        (told,) = Shell(alone.endpoint).json("cluster", "status")
+        assert [(it["node"], it["endpoint"]) for it in told["members"]] == [(2, elsewhere)]
+        Shell(alone.endpoint).ok("push", "work", "one")
+
+
 def test_a_live_node_is_not_removed_while_another_one_is_dead(own_cluster: PrivateCluster) -> None:
     shell = shell_of(own_cluster)
     primary = own_cluster.settle(lag_max=0)
