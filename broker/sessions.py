@@ -27,9 +27,10 @@ def refusal(error: PenstockError) -> Answer:
 
 
 class Session:
-    """`last`: the highest sequence used. `answers`: those to the last `window` of them. `leases`: what it holds.
+    """`last`: the highest sequence used. `answers`: the last `window` of them. `leases`: what it holds.
 
-    `calls`: answers to calls, with the queue, by sequence; they are kept until the job is forgotten. `cancelled`: what
+    `calls`: answers to calls, with the queue, by sequence; they are kept until the job is forgotten, and take no place
+    among the others: who has `window` requests under way may have any number of calls between them. `cancelled`: what
     was taken out of its leases, by lease, and has not been told.
     """
 
@@ -75,8 +76,13 @@ class Session:
 
     def remember(self, sequence: int, answer: Answer) -> None:
         self.last = sequence
+        if sequence not in self.calls:
+            self._keep(sequence, answer)
+
+    def _keep(self, sequence: int, answer: Answer) -> None:
         self.answers[sequence] = answer
-        self.answers.pop(sequence - WINDOW, None)
+        if len(self.answers) > WINDOW:
+            del self.answers[next(iter(self.answers))]
 
     def keep_call(self, sequence: int, answer: Answer, queue: str) -> None:
         """Remember the answer to a call beyond the window."""
@@ -89,6 +95,7 @@ class Session:
         for sequence, (answer, name) in self.calls.items():
             if name == queue and answer.body["offset"] == offset:
                 del self.calls[sequence]
+                self._keep(sequence, answer)
                 return
 
     def note_cancelled(self, lease: int, ranges: list[tuple[int, int]]) -> None:

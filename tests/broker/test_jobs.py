@@ -12,6 +12,7 @@ from penstock.broker import checkpoint, explain, jobs
 from penstock.broker.desk import Limits
 from penstock.broker.extents import Extents
 from penstock.broker.model import Model
+from penstock.broker.sessions import WINDOW
 from penstock.peers import wire
 from penstock.testing.memory import MemoryDisk
 
@@ -296,6 +297,24 @@ def test_a_call_waits_for_its_job_and_is_never_appended_twice(world: World, ana:
     ana.do("job_forget", queue="jobs", offset=0)
     assert not world.node.desk.state.sessions[int(ana.session.split("-")[0], 16)].calls
     assert not list(world.node.desk.state.queues["jobs"].outcomes.after(0))
+
+
+def test_calls_do_not_push_out_the_answers_to_other_requests(world: World, ana: Client) -> None:
+    """A client may have as many as the window of them without a reply, and any number of calls between them."""
+    sequence = ana.number("append")
+    append = {"queue": "jobs", "count": 1}, wire.pack_payload([b"one"])
+    (first,) = ana.say("append", sequence, *append)
+    for _ in range(2 * WINDOW):
+        ana.do("call", wire.pack_payload([b"question"]), queue="jobs", wait_ms=0)
+    for _ in range(WINDOW - 1):
+        ana.do("resume", name="jobs")
+    ana = restarted(world, ana, False)
+    (again,) = ana.say("append", sequence, *append)
+    assert again.ok == first.ok
+    ana.do("resume", name="jobs")
+    (late,) = ana.say("append", sequence, *append)
+    assert late.status == "ProtocolError"
+    assert "used long ago" in late.body["message"]
 
 
 def test_a_call_that_is_refused_or_waits_too_long_is_answered(world: World, ana: Client) -> None:
