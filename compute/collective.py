@@ -15,6 +15,7 @@ from .current import Home, running
 from .faults import fault_of
 from .frames import Fault, Frame, Kind, pack, pack_results, unpack
 from .helper import arguments_of, packed
+from .lines import print_the_rest
 from .links import Links
 from .notes import Notes
 from .slots import Slots, member_slot
@@ -76,6 +77,7 @@ class Member:
             faults = [Fault(frame.first, fault_of(error, rank), final=isinstance(error, InvalidArgument))]
             self._failed = _Failed(frame, faults[0], time.monotonic() + OVER_S)
         self._teller.flush()
+        print_the_rest()
         self._slots.clear(member_slot(rank))
         if not keep and not faults:
             self._forget(tuple(ranks))

@@ -14,6 +14,7 @@ from .cancels import Cancels
 from .current import Home, Voice, running
 from .faults import cancelled, fault_of
 from .frames import Fault, Frame, Jobs, Kind, pack_results, read, unpack_jobs, write
+from .lines import print_the_rest
 from .slots import Slots, helper_slot
 from .task import Task
 from .telling import Teller
@@ -159,6 +160,7 @@ class Helper(Caller):
         self._slots.mark(self._slot, batch, first, size)
 
     def report(self, frame: Frame) -> None:
+        print_the_rest()
         with self._teller.lock:
             self._teller.flush()  # what a job has said comes before its end
             write(self._stream, frame)

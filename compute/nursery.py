@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from .cancels import Cancels
 from .helper import Helper
+from .lines import print_whole_lines
 from .memory import keep_freed_memory
 from .no_mpi import leave_mpi_alone
 from .orphans import die_with_parent
@@ -76,6 +77,7 @@ class Nursery:
 
 def _main(control_fd: int, parent: int) -> int:
     die_with_parent(parent)
+    print_whole_lines()
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends us in order
     settings = WorldSettings.from_environment()

@@ -14,6 +14,7 @@ from .cancels import Cancels
 from .collective import Member
 from .frames import Frame, Kind
 from .leftovers import take_names_away
+from .lines import print_whole_lines
 from .links import Links
 from .master import Master
 from .memory import keep_freed_memory
@@ -107,6 +108,7 @@ class Rank:
 
 def main() -> None:
     die_with_parent()
+    print_whole_lines()
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends us in order
     settings = WorldSettings.from_environment()

@@ -23,6 +23,7 @@ from .settings import VARIABLE, WorldSettings
 from .slots import Running, Slots
 
 TAIL_LINES = 50  # of what a world printed: enough for a traceback
+CUT_MAX = 65536  # bytes of a line whose end has not come: then it is passed on without
 OUTPUT_READS_MAX = 16  # in one turn: jobs that print without end must not stop the pool
 STOP_S = 5.0  # a world that was told to end, and has nothing to do, takes a tenth of that
 TERM_S = 2.0
@@ -105,12 +106,18 @@ class World:
                 data = os.read(self.output, 65536)
                 if not data:
                     break
-                sys.stderr.write(data.decode(errors="replace"))
-                sys.stderr.flush()
                 *lines, self._cut = (self._cut + data).split(b"\n")
-                self._tail.extend(line.decode(errors="replace") for line in lines)
+                if len(self._cut) > CUT_MAX:
+                    lines, self._cut = [*lines, self._cut], b""
+                self._pass_on([line.decode(errors="replace") for line in lines])
         except BlockingIOError:
             pass
+
+    def _pass_on(self, lines: list[str]) -> None:
+        """In whole lines: between them comes what the pool itself has to say."""
+        sys.stderr.writelines(f"{line}\n" for line in lines)
+        sys.stderr.flush()
+        self._tail.extend(lines)
 
     def dead(self) -> bool:
         """Has the launcher, or a rank, ended? Launchers do not notice every end of a rank."""
@@ -163,6 +170,8 @@ class World:
         self.copy_output()
 
     def close(self) -> None:
+        if self._cut:
+            self._pass_on([self._cut.decode(errors="replace")])
         self.socket.close()
         self._slots.close()
         self.cancels.close()

@@ -167,3 +167,11 @@ def lost_file() -> None:
 def submits(n: int) -> str:
     with connect() as client:
         return square.submit(client, n=n).id
+
+
+@task(queue=QUEUE, name="prints")
+def prints(count: int, rest: str = "") -> None:
+    for number in range(count):
+        print(f"{os.getpid()} prints line {number}", end=".\n")  # noqa: T201
+        print(f"{os.getpid()} complains of line {number}", file=sys.stderr, end=".\n")  # noqa: T201
+    sys.stdout.write(rest)

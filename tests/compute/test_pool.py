@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_leaving_the_interpreter_fails_its_job_only(start: Start) -> None:
     assert run.outcomes[0][0] == "failed"
     assert run.outcomes[0][1]["type"] == "SystemExit"
     assert squares_are_done(run.outcomes, 1)
+
+
+def test_what_jobs_print_at_once_comes_out_in_whole_lines(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    start([("prints", {"count": 200})] * 4).finish()
+    lines = [line for line in capsys.readouterr().err.splitlines() if " line " in line]
+    assert len(lines) == 4 * 2 * 200
+    assert all(re.fullmatch(r"\d+ (prints|complains of) line \d+\.", line) for line in lines)
+
+
+def test_the_last_line_that_was_printed_comes_out_without_its_end(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start([("prints", {"count": 0, "rest": "no more to say"})]).finish()
+    assert "no more to say\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", ["long", "long_ones", "long_together"])
