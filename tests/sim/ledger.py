@@ -49,11 +49,12 @@ class Asked:
     ids: Sequence[str] = ()
     fate: str = UNKNOWN
     body: Mapping[str, Any] = field(default_factory=dict)
+    data: bytes | None = None  # the payload of its answer
     code: str = ""
     job: str = ""  # that has the id, for who is told so
     session: int = 0
     sequence: int = 0
-    index: int = 0  # of its entry
+    index: int = 0  # of its entry; 0: not known
 
     @property
     def offsets(self) -> Iterator[int]:
@@ -69,7 +70,9 @@ class Ledger:
         self.deliveries: list[Delivery] = []
         self.asked: list[Asked] = []
         self.ended: dict[tuple[str, int], list[str]] = defaultdict(list)  # by queue and offset: outcomes that were told
+        self.ended_at: dict[tuple[str, int], int] = {}  # the entry that did it
         self.read: dict[tuple[str, int], set[str]] = defaultdict(set)  # by topic and offset: ids that were read there
+        self.told: list[Any] = []  # of jobs, by who asked for them
         self.lines: dict[int, Sequence[str]] = {}  # by offset: the log of a job, in the end
         self.entries: Sequence[Entry] = ()
 
@@ -83,6 +86,8 @@ class Ledger:
         for asked in self.asked:
             if asked.fate == DONE:
                 asked.index = places[asked.session, asked.sequence]
+            elif asked.fate == REFUSED:
+                asked.index = places.get((asked.session, asked.sequence), 0)
 
     def done(self, *ops: str, queue: str | None = None) -> Iterator[Asked]:
         """Requests that were done, in the order in which they were asked."""

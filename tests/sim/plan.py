@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from faults import history
 
+from penstock.broker import greeting, pace, sessions
 from penstock.broker import node as broker_node
-from penstock.broker import pace
 from penstock.peers.raft import core
 
 from .checks import Broken
@@ -28,7 +28,7 @@ RECOVERY_MS = 10_000  # ten election time-outs
 DRAIN_MS = 60_000  # then everything that anybody published is done: leases and sessions of the dead run out first
 CALM_MS = 3_000
 POLL_MS = 100
-PLAYED = (1, 1, 2)  # of the features, in each seed
+PLAYED = (1, 2, 2)  # of the features, in each seed
 SIZES = (3, 5, 3, 3, 3, 5, 1)  # voters at the start, by seed
 
 
@@ -66,14 +66,17 @@ def _tight(world: World) -> Iterator[None]:
     """Bounds that a long life or a large load would meet are drawn near."""
     choice = world.random.choice
     drawn = (
-        (core, "FETCH_BYTES", (1000, 4000, 1 << 20)),
-        (core, "APPLY_BYTES", (2000, 8 << 20)),
-        (pace, "RETAIN_ENTRIES", (5, 60, 50_000)),
-        (broker_node, "UNCOMMITTED_MAX", (10, 4000, 4000)),
+        ((core,), "FETCH_BYTES", (1000, 4000, 1 << 20)),
+        ((core,), "APPLY_BYTES", (2000, 8 << 20)),
+        ((pace,), "RETAIN_ENTRIES", (5, 60, 50_000)),
+        ((broker_node,), "UNCOMMITTED_MAX", (10, 4000, 4000)),
+        ((sessions, greeting), "WINDOW", (5, 128)),  # what is remembered, and what clients are told of it
     )
-    before = [(module, name, getattr(module, name)) for module, name, _ in drawn]
-    for module, name, values in drawn:
-        setattr(module, name, choice(values))
+    before = [(module, name, getattr(module, name)) for modules, name, _ in drawn for module in modules]
+    for modules, name, values in drawn:
+        value = choice(values)
+        for module in modules:
+            setattr(module, name, value)
     try:
         yield
     finally:

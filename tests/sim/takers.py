@@ -9,7 +9,7 @@ from penstock.client.requests import Request
 from penstock.peers.wire import pack_payload, unpack_payload
 
 from .clients import Client
-from .ledger import DONE, REFUSED, Asked, Delivery
+from .ledger import DONE, REFUSED, UNKNOWN, Asked, Delivery
 
 if TYPE_CHECKING:
     from .world import World
@@ -39,13 +39,14 @@ class Asker(Client):
 
         def done(request: Request) -> None:
             if request.error is None:
-                assert self.session.id is not None
-                asked.fate, asked.body = DONE, request.body
-                asked.session, asked.sequence = int(self.session.id.partition("-")[0], 16), request.sequence
+                asked.fate, asked.body, asked.data = DONE, request.body, request.data
             else:
                 asked.code, asked.job = request.error.code, getattr(request.error, "job", None) or ""
                 if asked.code in REFUSALS:
                     asked.fate = REFUSED
+            if asked.fate != UNKNOWN:
+                assert self.session.id is not None
+                asked.session, asked.sequence = int(self.session.id.partition("-")[0], 16), request.sequence
             then(asked)
 
         self.ask(op, args, done, payload)
@@ -86,9 +87,12 @@ class Sender(Asker):
         ids: Sequence[str],
         properties: Mapping[str, Any] = NO_PROPERTIES,
         then: Callable[[Asked], None] = lambda asked: None,
+        headers: list[Any] | None = None,
+        queue: str = "",
     ) -> None:
-        args = {"queue": self.queue, "count": len(ids), **properties}
-        self.do("append", args, then, pack_payload([id.encode() for id in ids]), queue=self.queue, ids=ids)
+        queue = queue or self.queue
+        payload = pack_payload([id.encode() for id in ids], headers)
+        self.do("append", {"queue": queue, "count": len(ids), **properties}, then, payload, queue=queue, ids=ids)
 
 
 class Holding(Asker):

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from penstock.client.requests import Request
-
 from ..ledger import DONE, Asked, Delivery, Ledger, none_lost, one_at_a_time
+from ..scribes import Scribe
 from ..takers import Sender, Taker
-from ..workloads import Watcher
 from .feature import Feature, queue
 
 if TYPE_CHECKING:
@@ -78,17 +76,8 @@ class Digger(Taker):
     queues = (LETTERS,)
 
 
-class Scribe(Watcher):
-    """Writes down how jobs end."""
-
+class StepsScribe(Scribe):
     watched = STEPS
-
-    def _ended(self, request: Request) -> None:
-        if request.error is None:
-            self.after = request.body["next"]
-            for first, count, status, reason in request.body["outcomes"]:
-                for offset in range(first, first + count):
-                    self.world.ledger.ended[STEPS, offset].append(f"{status}: {reason}")
 
 
 def judge(ledger: Ledger) -> Iterator[str]:
@@ -160,6 +149,6 @@ def _kept_lines(ledger: Ledger) -> Iterator[str]:
 JOBS = Feature(
     "jobs",
     (queue(STEPS, max_failures=3, retry_delay_ms=20),),
-    (Foreman, Foreman, Hand, Hand, Digger, Scribe),
+    (Foreman, Foreman, Hand, Hand, Digger, StepsScribe),
     judge,
 )
