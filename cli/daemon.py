@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -202,8 +203,14 @@ def _run(source: str | None, settings: Config) -> int:
     log_to_stderr(settings.node.log_level)
     try:
         run(settings, source)
-    except (lmdb.Error, CorruptEntry, CorruptRow) as error:
-        # After a failed commit nobody knows what is on the disk: only a start, which reads it anew, may go on.
+    # After a failed commit nobody knows what is on the disk: only a start, which reads it anew, may go on.
+    except lmdb.Error as error:  # which may say no more than "Input/output error" where a disk is full
+        free_bytes = shutil.disk_usage(settings.node.data).free
+        raise Refused(
+            f"the daemon stopped: {error}; the disk of {settings.node.data} has {free_bytes} bytes free",
+            "make room if that is little, and start it again; `penstock check` tells whether anything is damaged",
+        ) from error
+    except (CorruptEntry, CorruptRow) as error:
         raise Refused(
             f"the daemon stopped: {error}", "start it again; `penstock check` tells what is damaged, and what to do"
         ) from error

@@ -45,11 +45,11 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_every_verb_of_the_contract_exists() -> None:
     wanted = (
-        "init; serve; up; status; check; queue create; queue list; queue show; queue delete; queue purge; "
-        "queue pause; queue resume; queue move; queue peek; queue configure; topic create; topic configure; "
-        "topic list; topic show; topic replay; topic delete; group create; group list; group show; group seek; "
-        "group retry; group delete; push; pull; job submit; job call; job list; job show; job log; job wait; "
-        "job drain; job result; job cancel; job retry; job explain; events; schedule add; schedule list; "
+        "init; serve; up; status; metrics; check; backup; queue create; queue list; queue show; queue delete; "
+        "queue purge; queue pause; queue resume; queue move; queue peek; queue configure; topic create; "
+        "topic configure; topic list; topic show; topic replay; topic delete; group create; group list; group show; "
+        "group seek; group retry; group delete; push; pull; job submit; job call; job list; job show; job log; "
+        "job wait; job drain; job result; job cancel; job retry; job explain; events; schedule add; schedule list; "
         "schedule show; schedule remove; schedule pause; schedule resume; schedule run; pool start; pool status; "
         "pool stop; cluster status; "
         "cluster add; cluster remove; cluster transfer; cluster snapshot; cluster force-new; node list; "

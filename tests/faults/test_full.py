@@ -131,6 +131,7 @@ def test_a_commit_that_fails_ends_the_daemon_and_loses_nothing_that_was_acknowle
         assert daemon.wait() == 1
         said = daemon.log.read_text()
         assert re.search(r"^error: the daemon stopped: .*No space left on device", said, re.MULTILINE), said
+        assert re.search(r"the disk of .* has \d+ bytes free", said), said
         assert "Traceback" not in said
         (disk / "another-file").unlink()
         restarted(daemon)
