@@ -102,12 +102,12 @@ def test_jobs_are_asked_for_until_there_are_no_more_or_enough() -> None:
 
 
 def test_many_jobs_are_cancelled_some_thousands_at_a_time() -> None:
-    cancelled, asked = play(calls.cancel_jobs("jobs", [(0, 25_000), (30_000, 1)]), *[{"cancelled": 5}] * 4)
+    cancelled, asked = play(calls.cancel_jobs("jobs", [(0, 5_000), (30_000, 1)]), *[{"cancelled": 5}] * 4)
     assert cancelled == 20
     assert [(each.args["offset"], each.args["count"]) for each in asked] == [
-        (0, 10_000),
-        (10_000, 10_000),
-        (20_000, 5_000),
+        (0, 2_000),
+        (2_000, 2_000),
+        (4_000, 1_000),
         (30_000, 1),
     ]
 
@@ -119,17 +119,17 @@ def test_one_job_of_an_array_that_has_ended_is_no_error() -> None:
 
 
 def test_dead_jobs_are_retried_until_there_are_no_more_or_enough() -> None:
-    pages = [{"offset": 0, "count": n, "retried": [[0, n, 50_000]]} for n in (10_000, 4)]
+    pages = [{"offset": 0, "count": n, "retried": [[0, n, 50_000]]} for n in (2_000, 4)]
     again, asked = play(calls.retry_dead("jobs", None), *pages)
-    assert again == [(50_000, 10_000), (50_000, 4)]
-    assert [each.args["limit"] for each in asked] == [10_000, 10_000]
+    assert again == [(50_000, 2_000), (50_000, 4)]
+    assert [each.args["limit"] for each in asked] == [2_000, 2_000]
     nothing = {"offset": None, "count": 0, "retried": []}
     assert play(calls.retry_dead("jobs", 3), nothing)[1][0].args["limit"] == 3
 
 
 def test_messages_are_moved_until_there_are_no_more_or_enough() -> None:
-    moved, asked = play(calls.move("jobs", "others", 15_000), {"moved": 10_000}, {"moved": 5_000})
-    assert (moved, [each.args["limit"] for each in asked]) == (15_000, [10_000, 5_000])
+    moved, asked = play(calls.move("jobs", "others", 3_000), {"moved": 2_000}, {"moved": 1_000})
+    assert (moved, [each.args["limit"] for each in asked]) == (3_000, [2_000, 1_000])
     assert play(calls.move("jobs", "others", None), {"moved": 3})[0] == 3
 
 
