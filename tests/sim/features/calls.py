@@ -41,14 +41,16 @@ class Caller(Asker):
     def act(self, now_ms: int) -> int:
         if self.world.is_ending:
             return LATER_MS
-        if self.under_way < 6 and now_ms >= self._due_ms:
+        # Until its queue is there, one by one: calls that are refused count among the others.
+        under_way_max = 6 if self._known else 1
+        if self.under_way < under_way_max and now_ms >= self._due_ms:
             if not self._known or self.random.random() < 0.5:
                 self._call()
             else:  # fills the window, and may forget a job too early, which is refused
                 for offset in self.random.choices(self._known[-6:], k=self.random.choice((1, 3))):
                     self._forget(offset)
             self._due_ms = self.soon_ms(now_ms)
-        return max(self._due_ms, now_ms + 1) if self.under_way < 6 else LATER_MS
+        return max(self._due_ms, now_ms + 1) if self.under_way < under_way_max else LATER_MS
 
     def _call(self) -> None:
         id = f"{self.name}.{self._count}"
