@@ -183,27 +183,12 @@ MUTANTS = [
         (("Spot(start, stop, letter.attempt, 0, 0, READY, NEVER)", "Spot(start, stop, 0, 0, 0, READY, NEVER)"),),
     ),
     Mutant(
-        "a call is remembered no longer than other requests",
-        31,
-        (("        if sequence in self.calls:\n", "        if False:\n"),),
-    ),
-    Mutant(
         "a call is answered with what became of another one",
         31,
         (
             (
                 'wanted = {"queue": queue, "offset": answer.body["offset"]}',
                 'wanted = {"queue": queue, "offset": max(0, answer.body["offset"] - 1)}',
-            ),
-        ),
-    ),
-    Mutant(
-        "what is forgotten of a job comes back with a restart",
-        31,
-        (
-            (
-                "        self.taken = {home: RangeSet(ranges) for home, ranges in packed[1]}\n",
-                "        self.taken = {}\n",
             ),
         ),
     ),
