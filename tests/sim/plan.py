@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from random import Random
 from typing import NamedTuple
 
 from faults import history
 
-from penstock.broker import greeting, pace, sessions
+from penstock.broker import expiry, greeting, pace, parents, queues, sessions, upkeep
 from penstock.broker import node as broker_node
 from penstock.peers.raft import core
 
@@ -64,7 +65,7 @@ def run(seed: int) -> Outcome:
 @contextmanager
 def _tight(world: World) -> Iterator[None]:
     """Bounds that a long life or a large load would meet are drawn near."""
-    choice = world.random.choice
+    choice, choice_of_steps = world.random.choice, Random(f"{world.seed} steps").choice
     drawn = (
         ((core,), "FETCH_BYTES", (1000, 4000, 1 << 20)),
         ((core,), "APPLY_BYTES", (2000, 8 << 20)),
@@ -72,11 +73,17 @@ def _tight(world: World) -> Iterator[None]:
         ((broker_node,), "UNCOMMITTED_MAX", (10, 4000, 4000)),
         ((sessions, greeting), "WINDOW", (5, 128)),  # what is remembered, and what clients are told of it
     )
-    before = [(module, name, getattr(module, name)) for modules, name, _ in drawn for module in modules]
-    for modules, name, values in drawn:
-        value = choice(values)
-        for module in modules:
-            setattr(module, name, value)
+    steps = (  # of what one command, or one turn, does
+        (queues, "DROP_MAX", (1, 256)),
+        (parents, "TOLD_MAX", (1, 250)),
+        (expiry, "OUTDATE_MAX", (1, 300)),
+        (upkeep, "EXPIRED_MAX", (1, 500)),
+    )
+    values = [(module, name, value) for modules, name, some in drawn for value in [choice(some)] for module in modules]
+    values += [(module, name, choice_of_steps(some)) for module, name, some in steps]
+    before = [(module, name, getattr(module, name)) for module, name, _ in values]
+    for module, name, value in values:
+        setattr(module, name, value)
     try:
         yield
     finally:
