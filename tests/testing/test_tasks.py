@@ -88,8 +88,10 @@ def test_a_batch_task_gets_its_jobs_together(broker: Broker, client: Client) -> 
         jobs[2].result(LIMIT_S)
 
 
-def test_a_task_for_all_ranks_gets_a_communicator_of_one(broker: Broker, client: Client) -> None:
-    assert "mpi4py" not in sys.modules
+def test_a_task_for_all_ranks_gets_a_communicator_of_one(
+    broker: Broker, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py", None)  # who imports it now fails
     job = heat.submit(client, n=7)
     assert broker.run_tasks("heat", sample_tasks) == Ran(done=1)
     assert job.result(LIMIT_S) == [0, 1, 7, 7]
