@@ -6,38 +6,44 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Final, NoReturn
 
 import click
 
 from ..peers.errors import PenstockError
-from . import (
-    bench,
-    cluster,
-    completion,
-    daemon,
-    demo,
-    events,
-    groups,
-    init,
-    jobs,
-    messages,
-    metrics,
-    pools,
-    queues,
-    schedules,
-    topics,
-)
 from .exits import INTERRUPTED, OK, USAGE, ReaderGone, exit_code, tell
 from .options import Root
+from .verbs import Verbs
 
 TERMINATED: Final = 143  # 128 + SIGTERM
 BROKEN_PIPE: Final = 141  # 128 + SIGPIPE: who read our output has gone
+VERBS: Final = {  # in the order of use: the module in which each lies, under this name
+    "init": "init",
+    "serve": "daemon",
+    "up": "daemon",
+    "status": "daemon",
+    "metrics": "metrics",
+    "check": "daemon",
+    "backup": "daemon",
+    "queue": "queues",
+    "topic": "topics",
+    "group": "groups",
+    "push": "messages",
+    "pull": "messages",
+    "job": "jobs",
+    "events": "events",
+    "schedule": "schedules",
+    "pool": "pools",
+    "cluster": "cluster",
+    "node": "cluster",
+    "demo": "demo",
+    "bench": "bench",
+    "completion": "completion",
+}
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "show_default": False})
-@click.version_option(version("penstock"), prog_name="penstock")
+@click.version_option(package_name="penstock", prog_name="penstock")
 def cli() -> None:
     """A durable job queue and topic log that feeds an MPI pool.
 
@@ -48,30 +54,7 @@ def cli() -> None:
     """
 
 
-for verb in (
-    init.init,
-    daemon.serve,
-    daemon.up,
-    daemon.status,
-    metrics.metrics,
-    daemon.check,
-    daemon.backup,
-    queues.queue,
-    topics.topic,
-    groups.group,
-    messages.push,
-    messages.pull,
-    jobs.job,
-    events.events,
-    schedules.schedule,
-    pools.pool,
-    cluster.cluster,
-    cluster.node,
-    demo.demo,
-    bench.bench,
-    completion.completion,
-):
-    cli.add_command(verb)
+cli.commands = Verbs(VERBS)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
