@@ -18,11 +18,7 @@ QUICK = (
     "a torn or damaged entry",
     "a message that dies is no dead letter",
     "the dead letters of one group come back",
-    "a call is answered with",
-    "the least urgent goes first",
     "a full queue takes one batch more",
-    "a failed parent counts",
-    "a group does not go back",
     "a local read shows what is not committed",
 )
 
