@@ -34,6 +34,7 @@ ZERO_COPY = 64 << 10  # bytes; below it a copy costs less than keeping the origi
 # Plain integers: pyzmq's enums cost 2 us a frame.
 NOBLOCK, NOBLOCK_SNDMORE, RCVMORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.RCVMORE)
 POLLIN = int(zmq.POLLIN)
+UNSENT = int(zmq.EAGAIN), int(zmq.EHOSTUNREACH)
 CONNECTED, DISCONNECTED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED), int(zmq.EVENT_DISCONNECTED)
 # After these libzmq never tries again: the other side speaks in the clear, or not in the clear, perhaps not for long.
 GIVEN_UP = int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL), int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
@@ -122,6 +123,7 @@ class PeerLinks:
             self._router = self._sockets.open(zmq.ROUTER, HWM)
             # A peer that comes back may be faster than the news that it had gone.
             self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)
+            self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # who has no channel to us cannot be answered: count it
             self._pub = self._sockets.open(zmq.PUB, PUBLISH_HWM)
             places = bind(self._router, listen), bind(self._pub, publish)
             self.address = PeerAddress(*places, keys.public if keys is not None else "")
@@ -159,7 +161,8 @@ class PeerLinks:
                     f"cannot connect to node {node} at {endpoint}: {fault.strerror}",
                     'give "tcp://HOST:PORT" or "ipc://PATH"',
                 ) from fault
-        self._watch(sub, lambda source: self._accept(self._take(source), node))
+        for source in (sub, dealer):  # by the latter it answers if it does not know our address
+            self._watch(source, lambda source: self._accept(self._take(source), node))
         for monitor in monitors:
             self._watch(monitor, lambda source: self._hear_monitor(source, node))
 
@@ -173,7 +176,7 @@ class PeerLinks:
         peer = self._peers.pop(node, None)
         if peer is None:
             return
-        for source in (peer.sub, *peer.monitors):
+        for source in (peer.sub, peer.dealer, *peer.monitors):
             if self._sources.pop(source, None) is not None:
                 self._polled.remove((source, POLLIN))
                 for poller in self._pollers:
@@ -208,12 +211,12 @@ class PeerLinks:
         frames: list[bytes] = []
         for to, word in words:
             peer = self._peers.get(to)
-            if peer is None:
-                self.counters.unsent += 1
-                continue
             if word is not before:  # often the same word for each of several nodes
                 before, frames = word, self._frames(word)
-            self._say(peer.dealer, frames)
+            if peer is not None:
+                self._say(peer.dealer, frames)
+            else:  # who joined while we were away can be answered where it reached us, and may need our vote
+                self._say(self._router, [b"%d" % to, *frames])
 
     def greet(self, nodes: Iterable[int] = ()) -> None:
         """Tell that we are here to those who are new, and ask these `nodes` whether they know us.
@@ -232,7 +235,9 @@ class PeerLinks:
             for frame in frames[:-1]:
                 socket.send(frame, NOBLOCK_SNDMORE, copy=len(frame) < ZERO_COPY)
             socket.send(frames[-1], NOBLOCK, copy=len(frames[-1]) < ZERO_COPY)
-        except zmq.Again:  # only for the first frame: with it libzmq has taken the place for all
+        except zmq.ZMQError as fault:  # only for the first frame: with it libzmq has taken the place for all
+            if fault.errno not in UNSENT:
+                raise
             self.counters.unsent += 1
         else:
             self.counters.sent += 1

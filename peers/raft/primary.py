@@ -9,6 +9,8 @@ from .standing import Peer, Role, Standing
 from .tail import Violation
 from .words import Append, Appended, Fetch, TimeoutNow
 
+UNHEARD = 3  # heartbeats without an answer; then a node is told alone what all are told
+
 
 def begin(me: Standing, now_ms: int) -> None:
     """Elected."""
@@ -59,6 +61,8 @@ def tick(me: Standing, now_ms: int) -> None:
     if now_ms >= me.beat_ms:
         me.beat_ms = now_ms + me.timing.heartbeat_ms
         me.broadcast = True
+        unheard_ms = now_ms - UNHEARD * me.timing.heartbeat_ms
+        me.unheard = [node for node, peer in me.peers.items() if peer.heard_ms <= unheard_ms]
 
 
 # -- what the others answer -------------------------------------------------------------------------------------------
@@ -153,6 +157,10 @@ def publish(me: Standing) -> None:
         me.words += [(node, append) for node in me.peers]
     else:
         me.early.append(append)
+        # Who does not know us yet, or lost that channel, does not hear what is said to everyone.
+        beat = _append(me, me.published, (), fetched=False)
+        me.words += [(node, beat) for node in me.unheard]
+    me.unheard = []
 
 
 def _append(me: Standing, prev_index: int, entries: tuple[Entry, ...], fetched: bool) -> Append:

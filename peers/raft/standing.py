@@ -82,6 +82,7 @@ class Standing:
         self.term_began = 0  # the index of the empty entry with which we began our term
         self.published = 0  # entries up to here were broadcast
         self.broadcast = False  # there is something to be broadcast
+        self.unheard: list[int] = []  # who has answered no broadcast for a while is told alone, too
         self.met = False  # somebody whom we have not greeted yet
         self.transferee = 0
         self.transfer_ms = 0

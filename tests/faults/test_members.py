@@ -109,3 +109,23 @@ def test_a_primary_that_is_removed_hands_over(cluster: Members, crew: Crew[Membe
     assert cluster.primary() != removed
     cluster.join(4)
     progress(crew, STEP)
+
+
+def test_who_was_away_while_a_node_joined_gives_it_the_vote_that_it_needs(cluster: Members) -> None:
+    """It does not know the new node, which alone has the newest entries: without its vote there is no primary."""
+    primary = cluster.settle()
+    away, third = (node for node in cluster.nodes if node != primary)
+    cluster.nodes[away].kill()
+    cluster.join(4)
+    with penstock.connect(cluster.endpoints, retry_for=60) as client:
+        client.cluster_transfer(4)
+        until(lambda: cluster.primary() == 4, "the new node is the primary")
+        cluster.nodes[third].kill()
+    with pytest.raises(penstock.NoQuorum), penstock.connect(cluster.nodes[4].endpoint, retry_for=2) as client:
+        client.create_queue("two-of-four-have-it")
+    cluster.nodes[primary].kill()
+    cluster.nodes[third].start()
+    cluster.nodes[away].start()
+    until(lambda: cluster.primary() == 4, "the only one that may be it is the primary")
+    cluster.nodes[primary].start()
+    cluster.settle()

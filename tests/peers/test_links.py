@@ -400,6 +400,26 @@ def test_a_peer_that_is_removed_is_not_lost(pair: tuple[Node, Node]) -> None:
     one, two = pair
     one.links.remove_peer(2)
     until(lambda: two.lost == [] and one.links.connected() == set(), one)
-    one.links.send([(2, Stale(9, 1))])
-    assert one.links.counters.unsent == 1
     assert one.lost == []
+
+
+def test_who_reaches_us_is_answered_though_we_do_not_know_it(make: Make) -> None:
+    """It joined while we were away, and may need our vote to become the primary that tells us so."""
+    one, three = make(1), make(3)
+    three.links.add_peer(1, one.links.address)
+
+    def answered() -> bool:
+        three.links.send([(1, AskVote(9, 3, 1, 1, True, False))])
+        one.links.send([(3, Vote(9, 1, True, True))])
+        return Vote(9, 1, True, True) in three.heard
+
+    until(answered, one, three)
+    assert AskVote(9, 3, 1, 1, True, False) in one.heard
+    three.links.remove_peer(1)
+    sent = one.links.counters.unsent
+
+    def gone() -> bool:
+        one.links.send([(3, Vote(9, 1, True, True))])
+        return one.links.counters.unsent > sent
+
+    until(gone, one)

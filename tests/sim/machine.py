@@ -48,6 +48,7 @@ class Wires:
         self.disks = Disks(config.node, config.node, disks)
         self.addresses = {n: PeerAddress(a.listen, a.publish) for n, a in config.peers.items() if n != config.node}
         self.known = set(self.addresses)
+        self.callers: set[int] = set()  # who reached us can be answered, whether we know its address or not
         self.heard: list[Any] = []
         self.broken: list[int] = []
         self.early: list[Any] = []
@@ -56,6 +57,7 @@ class Wires:
 
     def receive(self) -> list[Any]:
         heard, self.heard = self.heard, []
+        self.callers |= {word.sender for word in heard}
         for sender in {word.sender for word in heard} & self.known:
             assert self.disks.meet(sender, sender)
         return heard
@@ -74,7 +76,7 @@ class Wires:
         self.early += words
 
     def send(self, words: list[tuple[int, Any]]) -> None:
-        self.words += [(to, word) for to, word in words if to in self.known]
+        self.words += [(to, word) for to, word in words if to in self.known | self.callers]
 
     def add_peer(self, node: int, address: PeerAddress) -> None:
         self.known.add(node)
