@@ -97,7 +97,7 @@ class Clients:
                     f"{op} changes state, and its sequence is {sequence}", "count it: positive sequences"
                 )
             answer = session.recall(sequence) or self._counted(session, request, make)
-            if op == "call" and sequence in session.calls:
+            if op == "call" and session.has_job(sequence):
                 self.waiting.call(route, session, sequence, request.args)
             else:
                 self.desk.answer(route, sequence, answer)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ..peers.errors import PenstockError, ProtocolError, to_body
 
 CALLS_MAX = 1_000  # calls of one session whose answers are kept beyond the window
+FORGOTTEN = ""  # in place of the queue of a call: its job is forgotten
 CANCELLED_MAX = 1_000  # leases of one session, of which it is not yet told what was cancelled
 WINDOW = 128  # counted requests a client may have without a reply; a part of the model, so no setting
 
@@ -29,9 +30,9 @@ def refusal(error: PenstockError) -> Answer:
 class Session:
     """`last`: the highest sequence used. `answers`: the last `window` of them. `leases`: what it holds.
 
-    `calls`: answers to calls, with the queue, by sequence; they are kept until the job is forgotten, and take no place
-    among the others: who has `window` requests under way may have any number of calls between them. `cancelled`: what
-    was taken out of its leases, by lease, and has not been told.
+    `calls`: answers to calls, with the queue, by sequence; they take no place among the others: who has `window`
+    requests under way may have any number of calls between them. Those whose job is forgotten go first. `cancelled`:
+    what was taken out of its leases, by lease, and has not been told.
     """
 
     __slots__ = ("answers", "calls", "cancelled", "client", "id", "last", "leases", "secret")
@@ -76,10 +77,8 @@ class Session:
 
     def remember(self, sequence: int, answer: Answer) -> None:
         self.last = sequence
-        if sequence not in self.calls:
-            self._keep(sequence, answer)
-
-    def _keep(self, sequence: int, answer: Answer) -> None:
+        if sequence in self.calls:
+            return
         self.answers[sequence] = answer
         if len(self.answers) > WINDOW:
             del self.answers[next(iter(self.answers))]
@@ -88,14 +87,18 @@ class Session:
         """Remember the answer to a call beyond the window."""
         self.calls[sequence] = answer, queue
         if len(self.calls) > CALLS_MAX:
-            del self.calls[next(iter(self.calls))]
+            forgotten = (sequence for sequence, (_, name) in self.calls.items() if name == FORGOTTEN)
+            del self.calls[next(forgotten, next(iter(self.calls)))]
+
+    def has_job(self, sequence: int) -> bool:
+        """Whether this was a call whose job is there."""
+        return self.calls.get(sequence, (OK, FORGOTTEN))[1] != FORGOTTEN
 
     def drop_call(self, queue: str, offset: int) -> None:
         """The job that a call made is forgotten."""
         for sequence, (answer, name) in self.calls.items():
             if name == queue and answer.body["offset"] == offset:
-                del self.calls[sequence]
-                self._keep(sequence, answer)
+                self.calls[sequence] = answer, FORGOTTEN  # among the others it would push one out
                 return
 
     def note_cancelled(self, lease: int, ranges: list[tuple[int, int]]) -> None:

@@ -295,7 +295,8 @@ def test_a_call_waits_for_its_job_and_is_never_appended_twice(world: World, ana:
     (again,) = ana.say("call", sequence, args, payload)
     assert again.bodies == [b"answer"]
     ana.do("job_forget", queue="jobs", offset=0)
-    assert not world.node.desk.state.sessions[int(ana.session.split("-")[0], 16)].calls
+    (again,) = ana.say("call", sequence, args, payload)
+    assert (again.ok["offset"], again.bodies) == (0, []), "it was appended; there is no more to say"
     assert not list(world.node.desk.state.queues["jobs"].outcomes.after(0))
 
 
@@ -315,6 +316,21 @@ def test_calls_do_not_push_out_the_answers_to_other_requests(world: World, ana: 
     (late,) = ana.say("append", sequence, *append)
     assert late.status == "ProtocolError"
     assert "used long ago" in late.body["message"]
+
+
+def test_nor_do_calls_whose_jobs_are_forgotten(world: World, ana: Client) -> None:
+    """As many as the window are forgotten at once, and the connection breaks before anything was heard of it."""
+    for _ in range(WINDOW):
+        ana.do("call", wire.pack_payload([b"question"]), queue="jobs", wait_ms=0)
+    while (given := pulled(ana, 50))["lease"]:
+        ana.do("ack", lease=given["lease"], ranges=[[first, count] for first, count, *_ in given["ranges"]])
+    sequence = ana.sequence
+    for offset in range(WINDOW):
+        assert ana.do("job_forget", queue="jobs", offset=offset).status == "ok"
+    ana = restarted(world, ana, False)
+    for offset in range(WINDOW):
+        (again,) = ana.say("job_forget", sequence + 1 + offset, {"queue": "jobs", "offset": offset})
+        assert again.status == "ok"
 
 
 def test_a_call_that_is_refused_or_waits_too_long_is_answered(world: World, ana: Client) -> None:
