@@ -176,7 +176,6 @@ MUTANTS = [
             ),
         ),
     ),
-    Mutant("changes in the log are forgotten at a restart", 6, (("        self.remember(tail.changes)\n", ""),)),
     Mutant(
         "votes are granted without comparing logs",
         5,
