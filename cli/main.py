@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Final, NoReturn
 
 import click
@@ -83,8 +84,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Unwind, rather than drop dead: private daemons are stopped and temporary folders removed. Verbs that run for long
     # have handlers of their own.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
-    sys.exit(run(arguments))
+    ended: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        ended.append(number)
+        sys.exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        code = run(arguments)
+    except BaseException as error:
+        # Whatever became of it on the way, as in the middle of an import in C: it was the signal that ended us.
+        if ended and not isinstance(error, SystemExit):
+            sys.exit(TERMINATED)
+        raise
+    sys.exit(TERMINATED if ended else code)
 
 
 def _tell_usage(error: click.ClickException, arguments: Sequence[str] | None) -> None:

@@ -179,3 +179,14 @@ def test_json_takes_arrays_bytes_and_what_is_no_finite_number() -> None:
 def test_a_field_of_a_line_never_breaks_the_line() -> None:
     assert output.cell("a\tb\nc") == "a b c"
     assert [output.cell(value) for value in (None, True, False, 5, [1])] == ["-", "yes", "no", "5", "[1]"]
+
+
+@pytest.mark.parametrize("becomes", ["return 1", "raise SystemError('an import in C')", "raise"])
+def test_who_was_terminated_says_so_whatever_became_of_it_on_the_way(becomes: str) -> None:
+    code = (
+        "import os, signal\nfrom penstock.cli import main\n"
+        "def run(arguments):\n    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n        signal.pause()\n"
+        f"    except SystemExit:\n        {becomes}\n"
+        "main.run = run\nmain.main([])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 143
