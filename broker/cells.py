@@ -21,8 +21,8 @@ def take_cells(queue: Queue) -> dict[bytes, bytes | None]:
     cells = queue.uniques.take_changes()
     for (group_id, cell), packed in queue.take_shelves().items():
         cells[_of_group(queue.id, group_id) + cell] = packed
-    for kind, kept in _families(queue):
-        cells |= kept.take_changes(kind + queue.id.to_bytes(4, "big"))
+    for prefix, kept in _families(queue):
+        cells |= kept.take_changes(prefix)
     return cells
 
 
@@ -35,13 +35,15 @@ def restore_shelf(reader: Reader, queue_id: int, group: Group) -> None:
 
 def restore_families(reader: Reader, queue: Queue) -> None:
     """Who waits for whom, as far as the disk knows."""
-    for kind, kept in _families(queue):
-        kept.restore(_read(reader, kind + queue.id.to_bytes(4, "big")))
+    for prefix, kept in _families(queue):
+        kept.restore(_read(reader, prefix))
     queue.dependents.restored()
 
 
 def _families(queue: Queue) -> tuple[tuple[bytes, CellMap[Any]], ...]:
-    return (HELD, queue.held), (AWAITED, queue.dependents.awaited)
+    """With what the keys of their cells begin, and the maps."""
+    id = queue.id.to_bytes(4, "big")
+    return (HELD + id, queue.held), (AWAITED + id, queue.dependents.awaited)
 
 
 def _read(reader: Reader, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

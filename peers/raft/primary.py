@@ -157,9 +157,9 @@ def publish(me: Standing) -> None:
         me.words += [(node, append) for node in me.peers]
     else:
         me.early.append(append)
-        # Who does not know us yet, or lost that channel, does not hear what is said to everyone.
-        beat = _append(me, me.published, (), fetched=False)
-        me.words += [(node, beat) for node in me.unheard]
+        if me.unheard:  # who does not know us yet, or lost that channel, does not hear what is said to everyone
+            beat = _append(me, me.published, (), fetched=False)
+            me.words += [(node, beat) for node in me.unheard]
     me.unheard = []
 
 
