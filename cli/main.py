@@ -12,12 +12,12 @@ from typing import Final, NoReturn
 import click
 
 from ..peers.errors import PenstockError
-from .exits import INTERRUPTED, OK, USAGE, ReaderGone, exit_code, tell
+from .exits import INTERRUPTED, OK, SIGNALLED, USAGE, ReaderGone, exit_code, tell
 from .options import Root
 from .verbs import Verbs
 
-TERMINATED: Final = 143  # 128 + SIGTERM
-BROKEN_PIPE: Final = 141  # 128 + SIGPIPE: who read our output has gone
+TERMINATED: Final = SIGNALLED + signal.SIGTERM
+BROKEN_PIPE: Final = SIGNALLED + signal.SIGPIPE  # who read our output has gone
 VERBS: Final = {  # in the order of use: the module in which each lies, under this name
     "init": "init",
     "serve": "daemon",
@@ -55,7 +55,7 @@ def cli() -> None:
     """
 
 
-cli.commands = Verbs(VERBS)
+cli.commands = Verbs(VERBS)  # type: ignore[assignment]  # nobody adds one
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

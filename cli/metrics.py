@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -38,23 +38,23 @@ def metrics(options: Options, listen: str | None) -> int | None:
     if listen is not None:
         return _serve(options, listen)
     with options.connect(read_only=True) as client:
-        families = figures_of(client)
+        figures = figures_of(client)
     if options.json:
-        for family in families:
+        for family in figures.collect():
             for sample in family.samples:
                 output.say_json({"name": sample.name, "value": sample.value, "labels": sample.labels})
         return None
     from prometheus_client import generate_latest
 
-    output.say(generate_latest(Figures(families)).decode().rstrip("\n"))
+    output.say(generate_latest(figures).decode().rstrip("\n"))
     return None
 
 
 class Figures:
     """Families of figures, as prometheus_client collects them."""
 
-    def __init__(self, families: Iterable[Family] = ()) -> None:
-        self._families: dict[str, Family] = {family.name: family for family in families}
+    def __init__(self) -> None:
+        self._families: dict[str, Family] = {}
 
     def collect(self) -> Iterator[Family]:
         yield from self._families.values()
@@ -72,7 +72,7 @@ class Figures:
         family.add_metric(list(labels.values()), float(value))
 
 
-def figures_of(client: Client) -> list[Family]:
+def figures_of(client: Client) -> Figures:
     """All there is to say of the daemon that `client` reached."""
     status, cluster = client.status(), client.cluster()
     figures, node = Figures(), {"node": str(status["node"])}
@@ -82,7 +82,7 @@ def figures_of(client: Client) -> list[Family]:
     infos: list[QueueInfo | TopicInfo] = [*client.list_queues(), *client.list_topics()]
     for info in infos:
         _add_queue(figures, node, info)
-    return list(figures.collect())
+    return figures
 
 
 def _add_daemon(figures: Figures, node: dict[str, str], status: dict[str, Any]) -> None:
@@ -141,12 +141,11 @@ class Scraped:
         with self._turn:
             try:
                 with self._options.connect(read_only=True) as client:
-                    found = figures_of(client)
+                    figures = figures_of(client)
             except PenstockError:
-                away = Figures()
-                away.add("up", 0, "Whether the daemon answers.", {})
-                found = list(away.collect())
-        yield from found
+                figures = Figures()
+                figures.add("up", 0, "Whether the daemon answers.", {})
+        yield from figures.collect()
 
 
 def _serve(options: Options, listen: str) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 
 import click
 
 
-class Verbs(MutableMapping[str, click.Command]):
+class Verbs(Mapping[str, click.Command]):
     """Verbs by name. `modules`: in which module of this package each of them lies, under its name."""
 
     def __init__(self, modules: Mapping[str, str]) -> None:
@@ -27,11 +27,3 @@ class Verbs(MutableMapping[str, click.Command]):
 
     def __len__(self) -> int:
         return len(self._modules)
-
-    def __setitem__(self, name: str, verb: click.Command) -> None:
-        self._modules[name] = ""
-        self._known[name] = verb
-
-    def __delitem__(self, name: str) -> None:
-        del self._modules[name]
-        self._known.pop(name, None)
